@@ -1,0 +1,1 @@
+"""bulkfetch beside other fetchers on this machine: `python -m benchmarks --help`."""

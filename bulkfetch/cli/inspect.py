@@ -1,0 +1,136 @@
+"""`status`, `failed` and `verify`: what the journal knows, without a request."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bulkfetch.errors import DiskFailed, UsageError
+from bulkfetch.formatting import format_number_of, format_size, json_line
+from bulkfetch.safetext import clean
+from bulkfetch.summary import EXIT_FAILED, EXIT_OK
+
+if TYPE_CHECKING:
+    from bulkfetch.journal import Journal, Row
+    from bulkfetch.store import LocalStore
+
+_DEST = click.argument("dest", type=click.Path(file_okay=False))
+
+
+@click.command(
+    help="""\b
+Examples:
+  bulkfetch status data
+  bulkfetch status data --json
+
+Show what the journal of DEST knows: totals by state and failure kind."""
+)
+@_DEST
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def status(dest: str, as_json: bool) -> int:
+    """Run `status`."""
+    with _journal(dest) as journal:
+        states, kinds, last = journal.counts(), journal.failure_counts(), journal.last_run()
+    if as_json:
+        click.echo(json.dumps({"dest": dest, "states": states, "failures": kinds, "last_run": last}))
+        return EXIT_OK
+    click.echo(f"{clean(dest)}: {format_number_of(sum(states.values()), 'entry', 'entries')}")
+    for state, count in sorted(states.items()):
+        click.echo(f"  {count:>9,}  {state}")
+    for kind, count in sorted(kinds.items(), key=lambda row: -row[1]):
+        click.echo(f"  {count:>9,}    failed: {kind}")
+    if states.get("pending") or kinds:
+        click.echo("run the same command again to go on with what is left")
+    return EXIT_OK
+
+
+@click.command(
+    help="""\b
+Examples:
+  bulkfetch failed data > again.jsonl && bulkfetch get again.jsonl -d data
+  bulkfetch failed data --transient --format txt
+
+Print the failures of DEST as a manifest."""
+)
+@_DEST
+@click.option(
+    "--format", "format_", type=click.Choice(["jsonl", "txt"]), default="jsonl", help="txt: bare URLs."
+)
+@click.option("--kind", "kinds", multiple=True, help="Only this kind of failure; repeatable.")
+@click.option("--transient", is_flag=True, help="Only failures that may pass by themselves.")
+def failed(dest: str, format_: str, kinds: tuple[str, ...], transient: bool) -> int:
+    """Run `failed`."""
+    hidden = 0
+    with _journal(dest) as journal:
+        for record in journal.failures(kinds=kinds or None, transient=transient):
+            hidden += bool(record.pop("redacted", False))
+            click.echo(record["url"] if format_ == "txt" else json_line(record))
+    if hidden:
+        text = f"{format_number_of(hidden, 'URL')} had a secret, which the journal does not keep"
+        click.echo(f"bulkfetch: {text}: use `get --failed FILE` for these", err=True)
+    return EXIT_OK
+
+
+@click.command(
+    help="""\b
+Examples:
+  bulkfetch verify data
+
+Hash the files of DEST again; exit 1 and a list when something differs from the journal."""
+)
+@_DEST
+def verify(dest: str) -> int:
+    """Run `verify`."""
+    from bulkfetch.store import LocalStore
+
+    store = LocalStore(dest)
+    good = bad = size = 0
+    with _journal(dest) as journal:
+        for row in journal.finished():
+            if problem := _compare(store, row):
+                bad += 1
+                click.echo(f"{row.path}: {problem}")
+            else:
+                good += 1
+                size += row.size or 0
+    click.echo(f"{format_number_of(good, 'file')} as recorded ({format_size(size)}), {bad} not", err=True)
+    return EXIT_FAILED if bad else EXIT_OK
+
+
+def _compare(store: LocalStore, row: Row) -> str:
+    """Return how the file differs from its row, or ""."""
+    from bulkfetch.checksums import Digests
+
+    found = store.find(row.path)
+    if found is None:
+        return "missing"
+    if row.size is not None and found.st_size != row.size:
+        return f"{found.st_size} bytes, recorded {row.size}"
+    name, _, wanted = row.digest.partition(":")
+    if not wanted:
+        return ""
+    digests = Digests([name])
+    try:
+        for data in store.read(row.path):
+            digests.update(data)
+    except DiskFailed as exc:
+        return str(exc)
+    got = digests.hexdigest(name)
+    return "" if got == wanted else f"{name} is {got}, recorded {wanted}"
+
+
+@contextlib.contextmanager
+def _journal(dest: str) -> Iterator[Journal]:
+    from bulkfetch.journal import Journal
+    from bulkfetch.store import STATE
+
+    state = Path(dest, STATE)
+    if not (state / "journal.sqlite3").exists():
+        raise UsageError(f"{clean(dest)} holds no journal: no run of bulkfetch wrote there")
+    with contextlib.closing(Journal.open_readonly(state)) as journal:
+        yield journal

@@ -1,0 +1,98 @@
+"""The command group, and the border where errors become one sentence and an exit status."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from bulkfetch._version import __version__
+from bulkfetch.cli.demo import demo
+from bulkfetch.cli.get import get, plan
+from bulkfetch.cli.inspect import failed, status, verify
+from bulkfetch.errors import BulkfetchError, DestinationLocked, DiskFailed
+from bulkfetch.printing import flush_or_divert
+from bulkfetch.summary import EXIT_LOCKED, EXIT_SIGINT, EXIT_STOPPED, EXIT_USAGE
+
+EXAMPLES = """\b
+Examples:
+  bulkfetch get urls.txt -d data            fetch a list into data/
+  bulkfetch get https://example.org/a.csv   fetch one URL into this folder
+  producer | bulkfetch get -d data --print path | consumer
+  bulkfetch status data                     what the journal knows
+  bulkfetch failed data > again.jsonl       the failures, as a manifest
+  bulkfetch demo                            a two-minute tour, no network needed
+"""
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        click.echo(f"bulkfetch {__version__}")
+        ctx.exit()
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help=f"{EXAMPLES}\nConcurrent bulk fetcher: a manifest of URLs becomes verified files.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version.",
+)
+def cli() -> None:
+    """Group of all commands."""
+
+
+for command in (get, plan, status, failed, verify, demo):
+    cli.add_command(command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit."""
+    code = _run(arguments)
+    # A thread may still sit in a name look-up or a full pipe (fault P14): everything is written, so go.
+    flush_or_divert(sys.stdout, sys.stderr)
+    os._exit(code)
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        result: Any = cli.main(arguments, prog_name="bulkfetch", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as exc:
+        return exc.exit_code
+    except click.ClickException as exc:
+        with contextlib.suppress(OSError):
+            exc.show()
+        return EXIT_USAGE
+    except (KeyboardInterrupt, click.Abort):
+        return EXIT_SIGINT
+    except DestinationLocked as exc:
+        return _say(exc, EXIT_LOCKED)
+    except DiskFailed as exc:
+        return _say(exc, EXIT_STOPPED)
+    except BulkfetchError as exc:
+        return _say(exc, EXIT_USAGE)
+    except BrokenPipeError:
+        return EXIT_STOPPED
+    except Exception as exc:  # noqa: BLE001 - the outermost border: a bug, told in one line
+        return _say(
+            _Bug(f"a bug ended the run ({type(exc).__name__}: {exc}); what was done is kept"), EXIT_STOPPED
+        )
+
+
+class _Bug(BulkfetchError):
+    """Something that should not have happened."""
+
+
+def _say(exc: Exception, code: int) -> int:
+    with contextlib.suppress(Exception):
+        click.echo(f"bulkfetch: {exc}", err=True)
+    return code

@@ -1,0 +1,94 @@
+"""The options that `get` and `plan` share, and the configuration they make."""
+
+from __future__ import annotations
+
+import os
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from bulkfetch.checksums import ALGORITHMS
+from bulkfetch.cli.params import DURATION, HEADER, LIMIT, RATE, SIZE
+from bulkfetch.config import EXISTING, USER_AGENT, FetchConfig
+from bulkfetch.manifest import READERS
+
+Command = Callable[..., Any]
+
+_SOURCES = (
+    click.argument("sources", nargs=-1, metavar="[SOURCE]..."),
+    click.option("-d", "--dest", type=click.Path(file_okay=False), default=".", help="Destination folder (default: .)."),
+    click.option("-i", "--manifest", "manifests", multiple=True, metavar="PATH|URL", help="A manifest, also a remote one; repeatable."),
+    click.option("-f", "--format", type=click.Choice(sorted(READERS)), help="Manifest format; default: by name, then content."),
+    click.option("--url-column", metavar="NAME", help="Column of a csv or jsonl manifest that holds the URL."),
+    click.option("--base-url", metavar="URL", help="What relative URLs of a manifest are relative to."),
+    click.option("--layout", default="flat", metavar="TEMPLATE", help="flat (default), tree, or a template such as '{host}/{stem}{ext}', '{index:06d}{ext}', '{column}'."),
+    click.option("--existing", type=click.Choice(EXISTING), default="skip", help="A file there that no earlier run of ours wrote (default: skip)."),
+)  # fmt: skip
+
+_POLICY = (
+    click.option("-j", "--jobs", type=click.IntRange(1, 1024), default=16, help="Worker threads (default 16)."),
+    click.option("--per-host", type=click.IntRange(1, 1024), default=6, help="Connections per host (default 6)."),
+    click.option("--host-rate", type=RATE, help="Requests per host, e.g. 5/s, 100/m (default: none)."),
+    click.option("--limit-rate", type=SIZE, help="Bytes per second for the whole run, e.g. 20M (default: none)."),
+    click.option("--retries", type=click.IntRange(0, 99), default=5, help="Further attempts per entry after the first (default 5)."),
+    click.option("--backoff", type=DURATION, default=1.0, help="Base of the full-jitter exponential back-off (default 1; cap 60)."),
+    click.option("--max-wait", type=DURATION, default=3600.0, help="Longest Retry-After obeyed within a run (default 3600)."),
+    click.option("--connect-timeout", type=DURATION, default=10.0, help="Bound of one connect, name look-up included (default 10)."),
+    click.option("--idle-timeout", type=DURATION, default=60.0, help="No byte for this long ends the attempt (default 60)."),
+    click.option("--min-speed", type=SIZE, default=1024, help="Slower than this over 30 s ends the attempt (default 1K; 0: off)."),
+    click.option("--entry-deadline", type=DURATION, help="Bound per entry, from its first attempt."),
+    click.option("--deadline", type=DURATION, help="Bound for the whole run; it can be resumed."),
+    click.option("--max-size", type=SIZE, help="Per file; checked before and while streaming."),
+    click.option("--max-failures", type=LIMIT, help="Stop starting new work past this many failures, or this share of them."),
+    click.option("--digest", type=click.Choice([*ALGORITHMS, "none"]), default="sha256", help="Digest recorded for every file (default sha256)."),
+    click.option("--fsync", is_flag=True, help="Each file durable against power loss before its outcome is told."),
+    click.option("--strict", is_flag=True, help="A body whose length nothing tells is a failure."),
+    click.option("--allow-html", is_flag=True, help="Keep an HTML page that comes under the name of another type."),
+    click.option("-H", "--header", "headers", type=HEADER, multiple=True, help="Only ever sent to origins the manifest names; repeatable."),
+    click.option("--user-agent", metavar="S", help="Added to the honest User-Agent: a name, a contact."),
+    click.option("--ca-bundle", type=click.Path(exists=True), help="Certificates to trust instead of the usual ones."),
+    click.option("--proxy", metavar="URL", help="For all hosts; default: the environment; 'none' for no proxy at all."),
+)  # fmt: skip
+
+
+def source_options(command: Command) -> Command:
+    """Add what says where entries come from and go."""
+    return _add(command, _SOURCES)
+
+
+def policy_options(command: Command) -> Command:
+    """Add what says how they are fetched."""
+    return _add(command, _POLICY)
+
+
+def build_config(options: dict[str, Any]) -> FetchConfig:
+    """Return the configuration that command-line options make, the environment's proxies and CA included."""
+    known = {name: value for name, value in options.items() if name in FetchConfig.__dataclass_fields__}
+    count, percent = options.get("max_failures") or (None, None)
+    known.update(max_failures=count, max_failures_percent=percent)
+    agent = options.get("user_agent")
+    known["user_agent"] = f"{USER_AGENT} ({agent})" if agent else USER_AGENT
+    known["ca_bundle"] = options.get("ca_bundle") or _first_variable(
+        "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"
+    )
+    proxy = options.get("proxy")
+    if proxy is None:
+        known["proxies"] = tuple(urllib.request.getproxies_environment().items())
+        known["no_proxy"] = _first_variable("no_proxy", "NO_PROXY") or ""
+    else:
+        known["proxies"] = () if proxy == "none" else (("all", proxy),)
+    config = FetchConfig(**known)
+    config.validate()
+    return config
+
+
+def _first_variable(*names: str) -> str | None:
+    return next((value for name in names if (value := os.environ.get(name))), None)
+
+
+def _add(command: Command, options: tuple[Callable[[Command], Command], ...]) -> Command:
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -1,0 +1,66 @@
+"""The one frozen configuration of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bulkfetch._version import __version__
+from bulkfetch.checksums import ALGORITHMS
+from bulkfetch.errors import UsageError
+
+EXISTING = ("skip", "verify", "overwrite", "fail")
+USER_AGENT = f"bulkfetch/{__version__}"
+
+
+@dataclass(frozen=True, slots=True)
+class FetchConfig:
+    """How a run behaves; built once, passed whole. Sizes in bytes, times in seconds, rates per second."""
+
+    dest: str | Path = "."
+    layout: str = "flat"  # flat | tree | a template such as "{host}/{stem}{ext}"
+    existing: str = "skip"  # for a file there that no earlier run of ours wrote
+    jobs: int = 16
+    per_host: int = 6
+    host_rate: float | None = None  # requests per second and host
+    limit_rate: float | None = None  # bytes per second for the whole run
+    retries: int = 5  # further attempts after the first
+    backoff: float = 1.0
+    backoff_cap: float = 60.0
+    max_wait: float = 3600.0  # longest Retry-After obeyed within a run
+    connect_timeout: float = 10.0
+    idle_timeout: float = 60.0
+    min_speed: float = 1024.0  # bytes per second over 30 s; 0 is off
+    entry_deadline: float | None = None
+    deadline: float | None = None
+    max_size: int | None = None
+    digest: str = "sha256"  # recorded for every file; "none" is off
+    fsync: bool = False
+    headers: tuple[tuple[str, str], ...] = ()  # sent to origins the manifest names, not to redirect targets
+    user_agent: str = USER_AGENT
+    ca_bundle: str | None = None
+    proxies: tuple[tuple[str, str], ...] = ()  # (scheme, proxy URL)
+    no_proxy: str = ""
+    max_failures: int | None = None
+    max_failures_percent: float | None = None
+    strict: bool = False  # a body without any declared length is a failure
+    allow_html: bool = False  # an HTML page may be stored under a name that promises something else
+    auth: Any = field(default=None, repr=False)  # host -> requests auth object
+    window: int = 2048  # tasks held in memory
+    names: tuple[str, ...] = ()  # file names for single URLs, from -o
+
+    def validate(self) -> None:
+        """Raise `UsageError` for what no run could carry out."""
+        for name in ("jobs", "per_host", "window"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1")
+        for name in ("connect_timeout", "idle_timeout"):
+            if getattr(self, name) <= 0:
+                raise UsageError(f"{name} must be more than 0 seconds")
+        if self.existing not in EXISTING:
+            raise UsageError(f"existing is one of {', '.join(EXISTING)}, not {self.existing!r}")
+        if self.digest != "none" and self.digest not in ALGORITHMS:
+            raise UsageError(f"digest is one of {', '.join(ALGORITHMS)} or none, not {self.digest!r}")
+        if self.ca_bundle is not None and not Path(self.ca_bundle).exists():
+            raise UsageError(f"the CA bundle {self.ca_bundle} does not exist")

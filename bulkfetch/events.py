@@ -1,0 +1,179 @@
+"""What happened, as values: the display, `--events` and the library's callback all get these.
+
+Every event renders as one flat JSON object with `v` (format version) and `event` (its name).
+Text in events has secrets removed already; it may still hold control characters, which a
+display must escape.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from bulkfetch.models import NO_PART, BadLine, Failure, Outcome, PartInfo
+from bulkfetch.summary import Summary
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of all events."""
+
+    name: ClassVar[str] = "event"
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the event as a JSON-ready dict."""
+        return {"v": VERSION, "event": self.name, **self._fields()}
+
+    def _fields(self) -> dict[str, Any]:
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted(Event):
+    """The run begins."""
+
+    name: ClassVar[str] = "run_started"
+    dest: str
+    jobs: int
+
+    def _fields(self) -> dict[str, Any]:
+        return {"dest": self.dest, "jobs": self.jobs}
+
+
+@dataclass(frozen=True, slots=True)
+class Planned(Event):
+    """Entries were admitted: running totals, so a display knows what is to come."""
+
+    name: ClassVar[str] = "planned"
+    entries: int  # read from the manifest so far
+    size: int  # bytes declared by those entries so far
+    complete: bool  # the manifest has been read to its end
+
+    def _fields(self) -> dict[str, Any]:
+        return {"entries": self.entries, "size": self.size, "complete": self.complete}
+
+
+@dataclass(frozen=True, slots=True)
+class LineRejected(Event):
+    """A manifest line could not be read."""
+
+    name: ClassVar[str] = "line_rejected"
+    bad: BadLine
+
+    def _fields(self) -> dict[str, Any]:
+        bad = self.bad
+        return {"source": bad.source, "line": bad.line, "reason": bad.reason, "text": bad.text}
+
+
+@dataclass(frozen=True, slots=True)
+class Started(Event):
+    """An attempt was handed to a worker."""
+
+    name: ClassVar[str] = "started"
+    path: str
+    url: str
+    attempt: int
+
+    def _fields(self) -> dict[str, Any]:
+        return {"path": self.path, "url": self.url, "attempt": self.attempt}
+
+
+@dataclass(frozen=True, slots=True)
+class Progress(Event):
+    """Bytes of one body so far; at most about ten a second per task, none for small bodies."""
+
+    name: ClassVar[str] = "progress"
+    key: bytes
+    path: str
+    offset: int  # bytes in the part now
+    total: int | None  # None: length not known
+    received: int  # body bytes received by this attempt
+    part: PartInfo = NO_PART  # what could be resumed; empty when nothing could
+
+    def _fields(self) -> dict[str, Any]:
+        return {"path": self.path, "offset": self.offset, "total": self.total, "received": self.received}
+
+
+@dataclass(frozen=True, slots=True)
+class Retrying(Event):
+    """An attempt failed and the task waits for another."""
+
+    name: ClassVar[str] = "retrying"
+    key: bytes
+    path: str
+    url: str
+    attempt: int  # the one that failed
+    delay: float  # seconds until the next may start
+    kept: int  # bytes kept
+    failure: Failure
+
+    def _fields(self) -> dict[str, Any]:
+        fields = {"path": self.path, "url": self.url, "attempt": self.attempt}
+        return {
+            **fields,
+            "delay": round(self.delay, 3),
+            "kept": self.kept,
+            "failure": self.failure.to_record(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Redirected(Event):
+    """A task goes on under another origin."""
+
+    name: ClassVar[str] = "redirected"
+    path: str
+    url: str
+    location: str
+
+    def _fields(self) -> dict[str, Any]:
+        return {"path": self.path, "url": self.url, "location": self.location}
+
+
+@dataclass(frozen=True, slots=True)
+class Cooling(Event):
+    """An origin asked us to wait, or does not answer."""
+
+    name: ClassVar[str] = "cooling"
+    origin: str
+    delay: float  # seconds
+    reason: str
+
+    def _fields(self) -> dict[str, Any]:
+        return {"origin": self.origin, "delay": round(self.delay, 3), "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class Finished(Event):
+    """An entry reached its outcome."""
+
+    name: ClassVar[str] = "finished"
+    outcome: Outcome
+
+    def _fields(self) -> dict[str, Any]:
+        return self.outcome.to_record()
+
+
+@dataclass(frozen=True, slots=True)
+class Notice(Event):
+    """Something the user should read once: a stale lock taken over, a damaged journal set aside."""
+
+    name: ClassVar[str] = "notice"
+    message: str
+    level: str = "warning"  # "info" | "warning" | "error"
+
+    def _fields(self) -> dict[str, Any]:
+        return {"message": self.message, "level": self.level}
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished(Event):
+    """The run is over."""
+
+    name: ClassVar[str] = "run_finished"
+    summary: Summary
+
+    def _fields(self) -> dict[str, Any]:
+        return self.summary.to_record()

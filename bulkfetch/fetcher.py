@@ -1,0 +1,198 @@
+"""The library's entry point: puts the parts of a run together."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from bulkfetch import events
+from bulkfetch.config import FetchConfig
+from bulkfetch.display import Display
+from bulkfetch.engine import ThreadEngine
+from bulkfetch.errors import DiskFailed, UsageError
+from bulkfetch.events import Event
+from bulkfetch.journal import Journal
+from bulkfetch.limits import NoLimit, TokenBucket
+from bulkfetch.lock import DestinationLock
+from bulkfetch.manifest import as_entries
+from bulkfetch.models import Attempt, BadLine, Entry, Outcome, Task
+from bulkfetch.planner import Planner
+from bulkfetch.retry import RetryPolicy
+from bulkfetch.run import Run
+from bulkfetch.scheduler import Scheduler
+from bulkfetch.store import LocalStore
+from bulkfetch.summary import Summary
+from bulkfetch.transfer import Context, run_attempt
+from bulkfetch.transport import Transport
+from bulkfetch.watchdog import Watchdog
+
+Source = Iterable[str | Mapping[str, Any] | Entry | BadLine]
+_CLOSE = 2.0  # seconds the workers have to end
+
+
+class Fetcher:
+    """Holds a destination folder while entries are fetched into it; use it in a `with` statement.
+
+    Args:
+        config: how to behave; defaults to `FetchConfig()`.
+        displays: what is shown or written of the events.
+        on_event: called with every event, in the thread that iterates.
+
+    Raises:
+        DestinationLocked: another run holds the destination (on entering).
+        UsageError: the configuration cannot be carried out (on entering).
+    """
+
+    def __init__(
+        self,
+        config: FetchConfig | None = None,
+        *,
+        displays: Iterable[Display] = (),
+        on_event: Callable[[Event], None] | None = None,
+    ) -> None:
+        self.config = config or FetchConfig()
+        self.summary = Summary(dest=str(self.config.dest))
+        self._displays = list(displays)
+        self._on_event = on_event
+        self._closing = contextlib.ExitStack()
+        self._journal: Journal | None = None
+        self._stop = threading.Event()
+        self._stop_reason, self._stop_signal = "", 0
+
+    def __enter__(self) -> Self:
+        self.config.validate()
+        self._store = LocalStore(self.config.dest, fsync=self.config.fsync)
+        try:
+            self._store.prepare()
+        except DiskFailed as exc:
+            raise UsageError(str(exc)) from exc
+        with contextlib.ExitStack() as opening:
+            lock = opening.enter_context(DestinationLock(self._store.state_dir))
+            self._journal = opening.enter_context(contextlib.closing(Journal.open(self._store.state_dir)))
+            self._closing = opening.pop_all()
+        self._notices = [lock.taken_over, *self._journal.notices]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop what runs and let go of the destination."""
+        self._stop.set()
+        self._closing.close()
+
+    def stop(self, reason: str = "stopped by the caller", signal: int = 0) -> None:
+        """End the present run early; may be called from any thread or a signal's callback."""
+        self._stop_reason, self._stop_signal = reason, signal
+        self._stop.set()
+
+    def run(self, source: Source) -> Iterator[Outcome]:
+        """Fetch every entry of `source` and yield its outcome as it becomes final.
+
+        A failed entry is an outcome, not an exception. Closing the iterator stops the run cleanly.
+
+        Raises:
+            UsageError: the fetcher was not entered.
+            DiskFull: the journal could not be written.
+        """
+        if self._journal is None:
+            raise UsageError("a Fetcher is used in a `with` statement")
+        return self._iterate(self._journal, as_entries(source))
+
+    def _iterate(self, journal: Journal, entries: Iterator[Entry | BadLine]) -> Iterator[Outcome]:
+        config = self.config
+        self._stop = stop = threading.Event()
+        self.summary = summary = Summary(dest=str(config.dest))
+        journal.begin_run()
+        self._store.sweep(journal.all_tokens())
+        policy = RetryPolicy(config.retries, config.backoff, config.backoff_cap, config.max_wait)
+        run = Run(
+            config,
+            journal=journal,
+            planner=Planner(config, journal, self._store),
+            scheduler=Scheduler(policy, config.per_host, host_rate=config.host_rate),
+            summary=summary,
+            stop=stop,
+            emit=self._emit,
+            refresh=self._refresh,
+        )
+        bucket = TokenBucket(config.limit_rate, stop) if config.limit_rate else NoLimit()
+        try:
+            with contextlib.ExitStack() as parts:
+                watchdog = parts.enter_context(contextlib.closing(Watchdog(stop, config.min_speed)))
+                transport = parts.enter_context(contextlib.closing(Transport(config)))
+
+                def make_worker() -> Callable[[Task], Attempt]:
+                    lease, put = watchdog.lease(), run.inbox.put
+                    context = Context(config, self._store, transport, bucket, stop, lease, put)
+                    return functools.partial(run_attempt, context=context)
+
+                engine = ThreadEngine(config.jobs, make_worker, run.report)
+                parts.callback(engine.close, _CLOSE)
+                parts.callback(stop.set)
+                self._announce()
+                yield from run.outcomes(entries, engine)
+        finally:
+            self._conclude(journal, summary)
+
+    def _conclude(self, journal: Journal, summary: Summary) -> None:
+        if self._stop_reason and not summary.complete:
+            summary.stopped = summary.stopped or self._stop_reason
+            summary.signal = self._stop_signal
+        journal.finish_run(clean=summary.complete, summary=summary.to_record())
+        self._emit(events.RunFinished(summary))
+
+    def _announce(self) -> None:
+        self._emit(events.RunStarted(str(self.config.dest), self.config.jobs))
+        for notice in filter(None, self._notices):
+            self._emit(events.Notice(notice))
+        self._notices = []
+
+    def _emit(self, event: Event) -> None:
+        for display in self._displays:
+            display.show(event)
+        if self._on_event is not None:
+            self._on_event(event)
+
+    def _refresh(self, now: float) -> None:
+        for display in self._displays:
+            display.refresh(now)
+
+
+def fetch(source: Source, dest: str | Path = ".", **options: Any) -> Iterator[Outcome]:
+    """Fetch every entry of `source` into `dest` and yield the outcomes as they become final.
+
+    Args:
+        source: URLs, mappings with manifest columns, or entries.
+        dest: destination folder, created if need be.
+        options: fields of `FetchConfig`.
+
+    Raises:
+        DestinationLocked: another run holds the destination.
+        UsageError: an option is not valid.
+    """
+    try:
+        config = FetchConfig(dest=dest, **options)
+    except TypeError as exc:
+        raise UsageError(f"unknown option: {exc}") from exc
+    return _fetch(config, source)
+
+
+def fetch_one(url: str, config: FetchConfig) -> Outcome:
+    """Fetch one URL and return its outcome; raises `UsageError` for one that cannot be asked for."""
+    with Fetcher(config) as fetcher:
+        for outcome in fetcher.run([url]):
+            return outcome
+    raise UsageError("the URL cannot be asked for")
+
+
+def _fetch(config: FetchConfig, source: Source) -> Iterator[Outcome]:
+    with Fetcher(config) as fetcher:
+        yield from fetcher.run(source)

@@ -1,0 +1,133 @@
+"""What is known of one origin during a run: its queue, slots, cooldown and whether it answers at all."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from bulkfetch.models import Failure, Origin, Task
+from bulkfetch.retry import RetryPolicy
+
+PROBE_AFTER = 5  # connect or DNS failures in a row after which one attempt at a time probes the host
+_GROW_AFTER = 20  # successes in a row for one more connection
+_SHRINK_EVERY = 1.0  # seconds; answers to requests already under way count once
+_PATIENCE = 2  # times more probes for a host that has answered in this run
+_RESTART_SPREAD = 0.5  # seconds over which a cooled host is started again (fault T06)
+_DOWN_FOR = 300.0  # seconds after which a host that was given up is probed once more
+
+
+class HostSlot:
+    """The governor of one origin; the scheduler alone changes it."""
+
+    __slots__ = (
+        "active", "cooling_until", "delayed", "has_answered", "has_timer", "in_ring", "limit", "misses",
+        "not_before", "origin", "ready", "refusal", "refused_until", "shrunk_at", "streak", "throttles",
+    )  # fmt: skip
+
+    def __init__(self, origin: Origin, limit: int) -> None:
+        self.origin = origin
+        self.ready: deque[Task] = deque()
+        self.limit = limit  # connections allowed now
+        self.active = 0
+        self.delayed = 0  # tasks that wait for a back-off to end
+        self.cooling_until = 0.0  # monotonic; nothing starts before
+        self.not_before = 0.0  # monotonic; next start by the request rate
+        self.misses = 0  # connect or DNS failures in a row
+        self.throttles = 0  # 429 and 503 in a row
+        self.streak = 0  # successes in a row
+        self.shrunk_at = float("-inf")
+        self.refusal: Failure | None = None  # why nothing is asked of this host before `refused_until`
+        self.refused_until = 0.0
+        self.has_answered = False
+        self.in_ring = self.has_timer = False
+
+    def has_room(self) -> bool:
+        """Say whether a task waits and a connection is free for it."""
+        limit = 1 if self.misses >= PROBE_AFTER else self.limit
+        return bool(self.ready) and self.active < limit
+
+    def ready_at(self) -> float:
+        """Return the monotonic time from which a task may start."""
+        return max(self.cooling_until, self.not_before)
+
+    def can_start(self, now: float) -> bool:
+        """Say whether a task may start now."""
+        return self.has_room() and self.ready_at() <= now
+
+    def start(self, now: float, spacing: float) -> Task:
+        """Hand out the next task; `spacing` is the least time between two starts."""
+        if spacing:
+            self.not_before = max(now, self.not_before) + spacing
+        self.active += 1
+        return self.ready.popleft()
+
+    def refused(self, now: float) -> Failure | None:
+        """Return why nothing may be asked of this host now."""
+        if self.refusal is not None and now >= self.refused_until:
+            self.refusal = None
+        return self.refusal
+
+    def is_idle(self) -> bool:
+        """Say whether no task has to do with this host."""
+        return not (self.ready or self.delayed or self.active or self.in_ring or self.has_timer)
+
+    def is_waiting(self, now: float) -> bool:
+        """Say whether forgetting this host would mean asking it too early."""
+        return self.ready_at() > now or self.refused(now) is not None
+
+    def succeed(self, most: int) -> None:
+        """Count a good answer; after a run of them one more connection is allowed (AIMD)."""
+        self.answered()
+        self.throttles = 0
+        if self.limit < most:
+            self.streak += 1
+            if self.streak >= _GROW_AFTER:
+                self.limit += 1
+                self.streak = 0
+
+    def answered(self) -> None:
+        """Note that the host is there."""
+        self.misses = 0
+        self.has_answered = True
+
+    def shrink(self, now: float) -> None:
+        """Halve the connections, once for all answers of one moment."""
+        self.streak = 0
+        if now - self.shrunk_at >= _SHRINK_EVERY:
+            self.limit = max(1, self.limit // 2)
+            self.shrunk_at = now
+
+    def miss(self, policy: RetryPolicy, failure: Failure, now: float, chance: float) -> None:
+        """Count a failure to reach the host; past the probes it is given up (fault T08)."""
+        if self.misses >= PROBE_AFTER and self.active:
+            return  # begun before the probes, each of which is alone
+        self.misses += 1
+        if self.misses < PROBE_AFTER:
+            return
+        probes = self.misses - PROBE_AFTER
+        most = policy.retries * (_PATIENCE if self.has_answered else 1)
+        if probes >= most:
+            text = f"{self.origin} does not answer after {self.misses} attempts in a row: {failure.message}"
+            self._refuse(Failure("host-down", text), now + _DOWN_FOR)
+        else:  # half fixed, half random: probes must spread, yet never come at once
+            wait = policy.delay(probes + 1, 0.5 + chance / 2)
+            self.cooling_until = max(self.cooling_until, now + wait)
+
+    def cool(self, policy: RetryPolicy, failure: Failure, now: float, chance: float) -> float:
+        """Make the whole host wait as it asked; returns the seconds from now."""
+        asked = failure.retry_after or 0.0
+        if asked > policy.max_wait:
+            text = f"{self.origin} asks to wait {asked:.0f} s, longer than --max-wait {policy.max_wait:.0f} s"
+            self._refuse(Failure("deferred", text, failure.status_code, asked), now + asked)
+            return asked
+        is_news = now >= self.cooling_until  # else it answers a request from before the cooldown
+        self.throttles += is_news
+        if asked > 0:
+            wait = asked + chance * _RESTART_SPREAD
+        else:
+            wait = policy.delay(self.throttles, 0.5 + chance / 2) if is_news else 0.0
+        self.cooling_until = max(self.cooling_until, now + wait)
+        return self.cooling_until - now
+
+    def _refuse(self, refusal: Failure, until: float) -> None:
+        self.refusal = refusal
+        self.refused_until = max(self.refused_until, until)

@@ -1,0 +1,78 @@
+"""The reader thread: entries flow from the manifest into a small buffer, and wait there."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+from bulkfetch.errors import BulkfetchError
+from bulkfetch.models import BadLine, Entry
+
+_MOST = 1024  # entries read ahead of the planner
+_STEP = 0.5  # seconds between looks at the stop event
+
+
+class Intake:
+    """Reads a manifest in a thread of its own, so that a slow pipe never stalls transfers.
+
+    When the buffer is full the reading stops, which stops whoever writes the pipe.
+    """
+
+    def __init__(
+        self, entries: Iterator[Entry | BadLine], wake: Callable[[], None], stop: threading.Event
+    ) -> None:
+        self._entries = entries
+        self._wake = wake
+        self._stop = stop
+        self._buffer: list[Entry | BadLine] = []
+        self._room = threading.Condition()  # guards _buffer and _ended
+        self._ended = False
+        self._error: BaseException | None = None
+        # A daemon: a read from a silent pipe cannot be interrupted.
+        self._thread = threading.Thread(target=self._run, name="bulkfetch-reader", daemon=True)
+
+    def start(self) -> None:
+        """Begin reading."""
+        self._thread.start()
+
+    @property
+    def is_done(self) -> bool:
+        """Say whether everything has been read and taken."""
+        return self._ended and not self._buffer
+
+    def take(self) -> list[Entry | BadLine]:
+        """Return what has been read since the last call.
+
+        Raises:
+            BulkfetchError: the manifest cannot be read on; everything before it has been handed out.
+        """
+        with self._room:
+            taken, self._buffer = self._buffer, []
+            self._room.notify()
+        if not taken and self._ended and self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        return taken
+
+    def _run(self) -> None:
+        try:
+            for entry in self._entries:
+                if not self._put(entry):
+                    break
+        except BulkfetchError as exc:
+            self._error = exc
+        except Exception as exc:  # noqa: BLE001 - the caller's own iterator may raise anything: it is told there
+            self._error = exc
+        finally:
+            self._ended = True
+            self._wake()
+
+    def _put(self, entry: Entry | BadLine) -> bool:
+        with self._room:
+            while len(self._buffer) >= _MOST and not self._stop.is_set():
+                self._room.wait(_STEP)
+            self._buffer.append(entry)
+            is_first = len(self._buffer) == 1
+        if is_first:
+            self._wake()
+        return not self._stop.is_set()

@@ -1,0 +1,208 @@
+"""The journal of one destination: planned entries, outcomes, resumable parts, runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bulkfetch._version import __version__
+from bulkfetch.journal import schema
+from bulkfetch.journal.boot import boot_id
+from bulkfetch.journal.database import Database
+from bulkfetch.journal.opening import open_readable, open_writable
+from bulkfetch.journal.reading import Reading
+from bulkfetch.journal.records import finished_values, hash_path, other_values, pending_values
+from bulkfetch.journal.rows import Interruption, PathOwner, PendingRow, Row, is_token, parse_part, parse_row
+from bulkfetch.models import Outcome, PartInfo, Status
+from bulkfetch.naming import collision_key
+from bulkfetch.safetext import redact_url
+
+_FINISHED = (Status.FETCHED, Status.UNCHANGED)
+_RUNS_KEPT = 1000
+_SETTLED_AFTER = 300.0  # seconds after which a system that offers no sync has long written everything
+
+
+class Journal(Reading):
+    """One writer; writes are seen by this object at once, and are safe once `commit` returns.
+
+    Methods raise `DiskFull` or `DiskUnusable` when the file cannot be written, and `BulkfetchError`
+    for what else keeps SQLite from working; what was committed before stays.
+    """
+
+    def __init__(self, database: Database, notices: list[str], now: Callable[[], float], boot: str) -> None:
+        self._database = database
+        self._now = now
+        self._boot = boot
+        self.notices = notices  # what the user should be told
+        self.run = 0  # the present run; 0 before `begin_run`
+        self.interrupted: Interruption | None = None  # runs before it that did not end as they should
+        self._has_parts = True  # whether any row of `parts` can exist
+        self._look_back()
+
+    @classmethod
+    def open(
+        cls, folder: Path, *, now: Callable[[], float] = time.time, boot: Callable[[], str] = boot_id
+    ) -> Journal:
+        """Open or make the journal in a state folder; a damaged one is kept aside and told in `notices`.
+
+        Raises:
+            UsageError: the folder cannot be written, or a newer version wrote the journal.
+        """
+        return cls(*open_writable(folder, now), now, boot())
+
+    @classmethod
+    def open_readonly(cls, folder: Path, *, boot: Callable[[], str] = boot_id) -> Journal:
+        """Open the journal for questions only, also while a run writes it.
+
+        Raises:
+            UsageError: there is none, it is damaged, or a newer version wrote it.
+        """
+        return cls(*open_readable(folder), time.time, boot())
+
+    # -- runs ------------------------------------------------------------------------------------
+
+    def begin_run(self, *, durable: bool = False) -> int:
+        """Start a run and return its number; `durable`: each file is synced before its outcome is told."""
+        write, now = self._database.write, self._now()
+        if not hasattr(os, "sync"):
+            settled = (
+                "UPDATE runs SET durable = 1 WHERE clean = 1 AND boot = ? AND boot <> '' AND finished < ?"
+            )
+            write(settled, (self._boot, now - _SETTLED_AFTER))
+        self._look_back()
+        last = self._database.fetch("SELECT coalesce(max(id), 0) FROM runs")[0][0]
+        self.run = int(last) + 1
+        values = (self.run, now, self._boot, durable, __version__)
+        write("INSERT INTO runs (id, started, boot, durable, version) VALUES (?, ?, ?, ?, ?)", values)
+        write("DELETE FROM runs WHERE id <= ? AND clean = 1 AND durable = 1", (self.run - _RUNS_KEPT,))
+        self._has_parts = bool(self._database.fetch("SELECT 1 FROM parts LIMIT 1"))
+        self._database.commit()
+        return self.run
+
+    def finish_run(self, *, clean: bool, summary: dict[str, Any]) -> None:
+        """Record the end of the run.
+
+        Args:
+            clean: nothing of the run goes on any more; then the file system is synced once, after
+                which the files of this boot need no second look.
+            summary: totals, JSON-ready.
+        """
+        self._database.commit()
+        if clean and hasattr(os, "sync"):
+            os.sync()
+            synced = "UPDATE runs SET durable = 1 WHERE id = ? OR (boot = ? AND boot <> '')"
+            self._database.write(synced, (self.run, self._boot))
+        # A damaged journal must be looked at when it is opened next.
+        values = (
+            self._now(),
+            clean and not self._database.is_damaged,
+            json.dumps(summary, default=str),
+            self.run,
+        )
+        self._database.write("UPDATE runs SET finished = ?, clean = ?, summary = ? WHERE id = ?", values)
+        self._database.commit()
+        self._database.checkpoint()
+
+    def commit(self) -> None:
+        """Make what was written survive the process."""
+        self._database.commit()
+
+    def close(self) -> None:
+        """Commit and let go of the file; never raises."""
+        self._database.close()
+
+    # -- planning --------------------------------------------------------------------------------
+
+    def find(self, keys: Sequence[bytes]) -> dict[bytes, Row]:
+        """Return what is known of these entries."""
+        found = (parse_row(v, self._doubted) for v in self._database.fetch_many(schema.FIND_KEYS, keys))
+        return {row.key: row for row in found if row is not None}
+
+    def find_paths(self, path_keys: Sequence[str]) -> dict[str, PathOwner]:
+        """Return who has these destinations, given by collision key."""
+        wanted = set(path_keys)
+        hashes = [hash_path(path_key) for path_key in wanted]
+        owners = {}
+        for values in self._database.fetch_many(schema.FIND_PATHS, hashes):
+            row = parse_row(values, self._doubted)
+            if row is not None and (path_key := collision_key(row.path)) in wanted:
+                owners[path_key] = PathOwner(row.key, row.run, row.path, row.state, row.size, row.mtime_ns)
+        return owners
+
+    def add_pending(self, rows: Iterable[PendingRow]) -> None:
+        """Record entries about to be fetched; one known already keeps the facts of its file."""
+        self._database.write_many(schema.ADD_PENDING, [pending_values(row, self.run) for row in rows])
+
+    def touch_run(self, keys: Sequence[bytes]) -> None:
+        """Record that this run has seen entries that need nothing."""
+        self._database.write_many(schema.TOUCH, [(key,) for key in keys], (self.run,))
+
+    def release_path(self, key: bytes) -> None:
+        """Let another entry have the destination of this one."""
+        self._database.write("UPDATE entries SET path_hash = NULL WHERE key = ?", (key,))
+
+    # -- outcomes --------------------------------------------------------------------------------
+
+    def settle(self, outcomes: Sequence[Outcome]) -> None:
+        """Record final outcomes; the part of a finished file is forgotten.
+
+        An outcome without a key has no identity to be recorded under.
+        """
+        now = self._now()
+        finished = [outcome for outcome in outcomes if outcome.key and outcome.status in _FINISHED]
+        others = [outcome for outcome in outcomes if outcome.key and outcome.status not in _FINISHED]
+        self._database.write_many(
+            schema.SETTLE_FINISHED, [finished_values(o, self.run, now) for o in finished]
+        )
+        self._database.write_many(schema.SETTLE_OTHER, [other_values(o, self.run, now) for o in others])
+        if finished and self._has_parts:
+            self._database.write_many(schema.DROP_PARTS, [(outcome.key,) for outcome in finished])
+
+    # -- parts -----------------------------------------------------------------------------------
+
+    def save_part(self, key: bytes, part: PartInfo, *, durable: int = 0, url: str = "") -> None:
+        """Record a resumable part.
+
+        Args:
+            key: the entry's identity.
+            part: its offset counts as long as the machine stays up.
+            durable: bytes that were synced, which count after a crash of the machine too.
+            url: where it came from.
+        """
+        self._has_parts = True
+        values = (part.token, part.validator, part.total, part.offset, durable, self._boot, redact_url(url))
+        self._database.write(schema.SAVE_PART, (key, *values))
+
+    def drop_part(self, key: bytes) -> None:
+        """Forget a part."""
+        if self._has_parts:
+            self._database.write("DELETE FROM parts WHERE key = ?", (key,))
+
+    def find_parts(self, keys: Sequence[bytes]) -> dict[bytes, PartInfo]:
+        """Return the parts of these entries, each with the offset that can be trusted now."""
+        if not self._has_parts:
+            return {}
+        found = (parse_part(v, self._boot) for v in self._database.fetch_many(schema.FIND_PARTS, keys))
+        return dict(filter(None, found))
+
+    def all_tokens(self) -> set[str]:
+        """Return the tokens of all parts, so that part files of nobody can be told."""
+        rows = self._database.fetch("SELECT token FROM parts")
+        return {token for (token,) in rows if is_token(token)}
+
+    def _look_back(self) -> None:
+        """Find earlier runs whose files may not have reached the disk, and such as broke off."""
+        fetch = self._database.fetch
+        doubted = fetch("SELECT id FROM runs WHERE durable = 0 AND (boot <> ? OR boot = '')", (self._boot,))
+        self._doubted = frozenset(row[0] for row in doubted)
+        last_clean = "(SELECT coalesce(max(id), 0) FROM runs WHERE clean = 1)"
+        broken = fetch(f"SELECT started, boot FROM runs WHERE id > {last_clean}")
+        rows = [row for row in broken if isinstance(row[0], float)]
+        self.interrupted = None
+        if rows:
+            same_boot = bool(self._boot) and all(boot == self._boot for _, boot in rows)
+            self.interrupted = Interruption(min(started for started, _ in rows), same_boot)

@@ -1,0 +1,174 @@
+"""Outcomes as rows, and failed rows as records of a manifest. No secret gets past here (fault L03)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+from bulkfetch.checksums import ALGORITHMS, is_hex_digest
+from bulkfetch.errors import TransferError, UnsafePath
+from bulkfetch.journal.rows import PendingRow, size_of
+from bulkfetch.models import Entry, Outcome
+from bulkfetch.naming import checked_path
+from bulkfetch.safetext import redact, redact_url
+
+# What another run may mend, though no further attempt of the same run would.
+_LATER = frozenset({"deadline", "deferred", "disk-full", "host-down", "stopped"})
+
+
+def hash_path(path_key: str) -> int:
+    """Return 64 bits that stand for a collision key in the index."""
+    digest = blake2b(path_key.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def pending_values(row: PendingRow, run: int) -> tuple[Any, ...]:
+    """Return the values of ADD_PENDING."""
+    entry, url = row.entry, redact_url(row.entry.urls[0])
+    return (row.key, hash_path(row.path_key), row.path, url, entry.source, entry.line, run, "pending")
+
+
+def finished_values(outcome: Outcome, run: int, now: float) -> tuple[Any, ...]:
+    """Return the values of SETTLE_FINISHED."""
+    return (
+        *_result(outcome, run, now),
+        outcome.size, outcome.digest or None, outcome.etag, outcome.last_modified, outcome.mtime_ns, run,
+    )  # fmt: skip
+
+
+def other_values(outcome: Outcome, run: int, now: float) -> tuple[Any, ...]:
+    """Return the values of SETTLE_OTHER; a skipped entry's message is the reason."""
+    failure = outcome.failure
+    if failure is None:
+        return (*_result(outcome, run, now), None, None, outcome.reason or None)
+    return (*_result(outcome, run, now), failure.kind, failure.status_code, redact(failure.message))
+
+
+def failure_record(values: Sequence[Any], kinds: frozenset[str] | None) -> dict[str, Any] | None:
+    """Return what FAILED selects as a row of a manifest; None for another kind or an unusable row.
+
+    The user's columns come first; `redacted` is set where the URL had a secret.
+    """
+    _, url, path, kind, status, message, attempts, packed = values
+    if not isinstance(url, str) or not url or (kinds is not None and kind not in kinds):
+        return None
+    facts = _unpack(packed)
+    record: dict[str, Any] = facts.pop("extra", {})
+    record["url"] = url
+    if (checked := _safe_path(path)) is not None:
+        record["path"] = checked
+    record.update(facts)
+    record["attempts"] = size_of(attempts) or 0
+    record["failure"] = {
+        "kind": kind if isinstance(kind, str) else "internal",
+        "status": status if isinstance(status, int) else None,
+        "message": message if isinstance(message, str) else "",
+    }
+    return record
+
+
+def transient_kinds() -> frozenset[str]:
+    """Return the kinds of failure that may pass by themselves."""
+    return _LATER | {kind.kind for kind in _descendants(TransferError) if kind.retryable}
+
+
+def _descendants(kind: type[TransferError]) -> list[type[TransferError]]:
+    return [kind, *(below for child in kind.__subclasses__() for below in _descendants(child))]
+
+
+def _result(outcome: Outcome, run: int, now: float) -> tuple[Any, ...]:
+    entry, url = outcome.entry, outcome.url
+    final_url = outcome.final_url if outcome.final_url != url else ""
+    return (
+        outcome.key, outcome.path, url, outcome.status.value, run, outcome.attempts, outcome.received,
+        final_url or None, outcome.seconds, now, entry.source, entry.line, _pack(entry, url),
+    )  # fmt: skip
+
+
+def _pack(entry: Entry, url: str) -> str | None:
+    """Return what the row's columns do not say of an entry as JSON; None for a bare URL."""
+    if entry.urls == (url,) and entry.size is None and not entry.digests and not entry.extra:
+        return None
+    facts: dict[str, Any] = {}
+    if len(entry.urls) > 1:
+        facts["urls"] = [redact_url(mirror) for mirror in entry.urls[1:]]
+    if entry.size is not None:
+        facts["size"] = entry.size
+    if entry.digests:
+        facts["digests"] = entry.digests
+    if entry.extra:
+        facts["extra"] = {str(name): value for name, value in entry.extra.items() if not _is_header(name)}
+    if entry.urls[0] != url or any(
+        a != b for a, b in zip(entry.urls[1:], facts.get("urls", ()), strict=False)
+    ):
+        facts["redacted"] = True
+    return _dump(facts) if facts else None
+
+
+def _is_header(name: Any) -> bool:
+    return str(name).lower().startswith("header.")
+
+
+def _dump(facts: dict[str, Any]) -> str:
+    """Return JSON in which every URL is redacted; a value JSON cannot hold becomes its text."""
+    try:
+        text = json.dumps(facts, separators=(",", ":"), default=str, skipkeys=True)
+        if "://" in text:
+            text = json.dumps(_redacted(json.loads(text)), separators=(",", ":"))
+    except (ValueError, RecursionError):  # a column that holds itself
+        return _dump({name: value for name, value in facts.items() if name != "extra"})
+    return text
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {redact(name): _redacted(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_redacted(inner) for inner in value]
+    return value
+
+
+def _unpack(packed: Any) -> dict[str, Any]:
+    """Return the usable facts of `_pack`, digests as columns; the text may have been edited."""
+    try:
+        given = json.loads(packed) if isinstance(packed, str) else {}
+    except (ValueError, RecursionError):
+        given = {}
+    given = given if isinstance(given, dict) else {}
+    facts: dict[str, Any] = {}
+    if isinstance(given.get("extra"), Mapping):
+        facts["extra"] = given["extra"]
+    if isinstance(given.get("urls"), list):
+        facts["urls"] = [url for url in given["urls"] if isinstance(url, str)]
+    if (size := size_of(given.get("size"))) is not None:
+        facts["size"] = size
+    facts.update(_digests(given.get("digests")))
+    if given.get("redacted") is True:
+        facts["redacted"] = True
+    return facts
+
+
+def _digests(given: Any) -> dict[str, str]:
+    pairs = given if isinstance(given, list) else []
+    pairs = [tuple(pair) for pair in pairs if isinstance(pair, list) and len(pair) == 2]
+    return {name: digits for name, digits in pairs if _is_digest(name, digits)}
+
+
+def _is_digest(name: Any, digits: Any) -> bool:
+    return (
+        isinstance(name, str)
+        and isinstance(digits, str)
+        and name in ALGORITHMS
+        and is_hex_digest(name, digits)
+    )
+
+
+def _safe_path(path: Any) -> str | None:
+    try:
+        return checked_path(path) if isinstance(path, str) else None
+    except UnsafePath:
+        return None

@@ -1,0 +1,111 @@
+"""What the journal gives and takes; rows read back are checked, as they may have been edited (fault K07)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from bulkfetch.checksums import is_hex_digest
+from bulkfetch.errors import UnsafePath
+from bulkfetch.models import Entry, PartInfo, Status
+from bulkfetch.naming import checked_path
+
+_KEY = 16  # bytes
+_LIMIT = 1 << 63
+_STATES = {str(state): state for state in Status}
+_TOKEN = re.compile(r"[0-9a-f]{1,64}")
+_FIELD = re.compile(r"[\x20-\x7e\x80-\xff]{1,4096}")  # it goes into a request (RFC 9110 section 5.5)
+
+
+class Row(NamedTuple):
+    """An entry as earlier runs left it; size, time, digest and validators are of the file last put there."""
+
+    key: bytes
+    path: str
+    state: Status
+    size: int | None
+    mtime_ns: int  # 0: not known
+    digest: str  # "ALGORITHM:HEX" or ""
+    run: int  # the last run that saw the entry
+    etag: str | None
+    last_modified: str | None
+    needs_check: bool  # the machine may have gone down before the file was on disk
+
+
+class PathOwner(NamedTuple):
+    """The entry that has a destination."""
+
+    key: bytes
+    run: int
+    path: str
+    state: Status
+    size: int | None
+    mtime_ns: int
+
+
+class PendingRow(NamedTuple):
+    """An entry that this run is going to fetch."""
+
+    key: bytes
+    path: str
+    path_key: str  # its collision key
+    entry: Entry
+
+
+class Interruption(NamedTuple):
+    """Runs since the last clean one that did not end as they should."""
+
+    started: float  # Unix time at which the first of them began
+    same_boot: bool  # the machine has been up since: what they wrote is there
+
+
+def parse_row(values: Sequence[Any], doubted: frozenset[int]) -> Row | None:
+    """Return what FIND_KEYS and its kin select as a row; None when it cannot be ours."""
+    key, path, state, size, mtime_ns, digest, run, etag, last_modified, written = values
+    if not isinstance(key, bytes) or len(key) != _KEY or not isinstance(run, int) or state not in _STATES:
+        return None
+    try:
+        checked = checked_path(path) if isinstance(path, str) else ""
+    except UnsafePath:
+        return None
+    if not checked:
+        return None
+    return Row(
+        key, checked, _STATES[state], size_of(size), mtime_ns if isinstance(mtime_ns, int) else 0,
+        _digest(digest), run, _field(etag), _field(last_modified),
+        (written if isinstance(written, int) else run) in doubted,
+    )  # fmt: skip
+
+
+def parse_part(values: Sequence[Any], boot: str) -> tuple[bytes, PartInfo] | None:
+    """Return what FIND_PARTS selects as a key and its part; None when it cannot be ours.
+
+    Bytes written before the present boot count only as far as they were synced.
+    """
+    key, token, validator, total, offset, durable, wrote_boot = values
+    if not isinstance(key, bytes) or not is_token(token):
+        return None
+    kept = size_of(offset if boot and wrote_boot == boot else durable) or 0
+    if total is not None and (size_of(total) is None or kept > total):
+        return None
+    return key, PartInfo(kept, _field(validator), total, token)
+
+
+def is_token(value: Any) -> bool:
+    """Say whether `value` can be part of a part file's name."""
+    return isinstance(value, str) and _TOKEN.fullmatch(value) is not None
+
+
+def size_of(value: Any) -> int | None:
+    """Return a number of bytes, or None when `value` is none."""
+    return value if type(value) is int and 0 <= value < _LIMIT else None
+
+
+def _digest(value: Any) -> str:
+    name, _, digits = value.partition(":") if isinstance(value, str) else ("", "", "")
+    return value if is_hex_digest(name, digits) else ""
+
+
+def _field(value: Any) -> str | None:
+    return value if isinstance(value, str) and _FIELD.fullmatch(value) else None

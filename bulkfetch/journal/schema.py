@@ -1,0 +1,105 @@
+"""The tables, and the statements that touch many rows at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+VERSION = 1
+APPLICATION_ID = 0x62756C6B  # "bulk": tells a journal from another program's database
+
+# `entries` keeps its rowid: rows are appended, and only two narrow indexes see keys in random
+# order. `path_hash` stands for the collision key, which follows from `path`.
+TABLES = (
+    """CREATE TABLE IF NOT EXISTS runs (
+        id INTEGER PRIMARY KEY, started REAL NOT NULL, finished REAL, boot TEXT NOT NULL,
+        clean INTEGER NOT NULL DEFAULT 0, durable INTEGER NOT NULL DEFAULT 0,
+        version TEXT NOT NULL, summary TEXT)""",
+    """CREATE TABLE IF NOT EXISTS entries (
+        id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, path_hash INTEGER, path TEXT, url TEXT,
+        state TEXT NOT NULL, run INTEGER NOT NULL, written INTEGER,
+        size INTEGER, mtime_ns INTEGER, digest TEXT, etag TEXT, last_modified TEXT,
+        final_url TEXT, received INTEGER, attempts INTEGER, seconds REAL, finished REAL,
+        kind TEXT, status_code INTEGER, message TEXT, source TEXT, line INTEGER, entry TEXT)""",
+    "CREATE INDEX IF NOT EXISTS entries_path ON entries (path_hash)",
+    """CREATE TABLE IF NOT EXISTS parts (
+        key BLOB PRIMARY KEY, token TEXT NOT NULL, validator TEXT, total INTEGER,
+        "offset" INTEGER NOT NULL, durable INTEGER NOT NULL, boot TEXT NOT NULL, url TEXT)
+        WITHOUT ROWID""",
+)
+# Fail where a table or a column is missing.
+PROBES = (
+    "SELECT id, started, finished, boot, clean, durable, version, summary FROM runs LIMIT 0",
+    "SELECT id, key, path_hash, path, url, state, run, written, size, mtime_ns, digest, etag, last_modified,"
+    " final_url, received, attempts, seconds, finished, kind, status_code, message, source, line, entry"
+    " FROM entries LIMIT 0",
+    'SELECT key, token, validator, total, "offset", durable, boot, url FROM parts LIMIT 0',
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    """A statement whose middle is repeated, so that one step of SQLite does a whole batch.
+
+    Each step lets go of the interpreter lock, and the workers are slow to give it back.
+    """
+
+    head: str
+    row: str
+    tail: str
+
+    @property
+    def parameters(self) -> int:
+        """How many values a row takes."""
+        return self.row.count("?")
+
+    def text(self, rows: int) -> str:
+        """Return the SQL for `rows` rows."""
+        return _text(self, rows)
+
+
+@lru_cache(maxsize=128)
+def _text(many: Many, rows: int) -> str:
+    return many.head + ",".join([many.row] * rows) + many.tail
+
+
+def _upsert(columns: str, updated: str, always: str = "") -> Many:
+    names = columns.split()
+    assignments = [f"{name} = excluded.{name}" for name in updated.split()]
+    tail = f" ON CONFLICT (key) DO UPDATE SET {', '.join(assignments)}{always}"
+    return Many(f"INSERT INTO entries ({', '.join(names)}) VALUES ", f"({','.join('?' * len(names))})", tail)
+
+
+_ROW = "key, path, state, size, mtime_ns, digest, run, etag, last_modified, written"
+_RESULT = "state run attempts received final_url seconds finished source line entry"
+_FACTS = "size digest etag last_modified mtime_ns written"  # of the file last put there
+_FAILURE = "kind status_code message"
+
+FIND_KEYS = Many(f"SELECT {_ROW} FROM entries WHERE key IN (", "?", ")")
+FIND_PATHS = Many(f"SELECT {_ROW} FROM entries WHERE path_hash IN (", "?", ") ORDER BY run, id")
+FIND_PARTS = Many(
+    'SELECT key, token, validator, total, "offset", durable, boot FROM parts WHERE key IN (', "?", ")"
+)
+FINISHED = (
+    f"SELECT id, {_ROW} FROM entries WHERE id > ? AND state IN ('fetched', 'unchanged') ORDER BY id LIMIT ?"
+)
+FAILED = (
+    "SELECT id, url, path, kind, status_code, message, attempts, entry FROM entries"
+    " WHERE id > ? AND state = 'failed' ORDER BY id LIMIT ?"
+)
+ADD_PENDING = _upsert(
+    "key path_hash path url source line run state", "path_hash path url source line run state"
+)
+# A failure leaves the facts of the file that is there from before (fault F07).
+SETTLE_FINISHED = _upsert(
+    f"key path url {_RESULT} {_FACTS}",
+    f"{_RESULT} {_FACTS}",
+    ", kind = NULL, status_code = NULL, message = NULL",
+)
+SETTLE_OTHER = _upsert(f"key path url {_RESULT} {_FAILURE}", f"{_RESULT} {_FAILURE}")
+TOUCH = Many("UPDATE entries SET run = ? WHERE key IN (", "?", ")")
+DROP_PARTS = Many("DELETE FROM parts WHERE key IN (", "?", ")")
+SAVE_PART = (
+    'INSERT OR REPLACE INTO parts (key, token, validator, total, "offset", durable, boot, url)'
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)

@@ -1,0 +1,41 @@
+"""Entries made by the hundred thousand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bulkfetch.models import NOTHING, Entry
+
+Pairs = tuple[tuple[str, str], ...]
+
+# A frozen dataclass sets each field through `object.__setattr__`. The slots themselves take half
+# the time, and making the entry is half of what reading a line costs (benchmarks/).
+_new = object.__new__
+_set_urls, _set_path, _set_size, _set_digests, _set_headers, _set_extra, _set_source, _set_line = (
+    vars(Entry)[name].__set__
+    for name in ("urls", "path", "size", "digests", "headers", "extra", "source", "line")
+)
+
+
+def new_entry(
+    urls: tuple[str, ...],
+    source: str,
+    line: int,
+    path: str | None = None,
+    size: int | None = None,
+    digests: Pairs = (),
+    headers: Pairs = (),
+    extra: Mapping[str, Any] = NOTHING,
+) -> Entry:
+    """Return what `Entry` would, faster."""
+    entry = _new(Entry)
+    _set_urls(entry, urls)
+    _set_path(entry, path)
+    _set_size(entry, size)
+    _set_digests(entry, digests)
+    _set_headers(entry, headers)
+    _set_extra(entry, extra)
+    _set_source(entry, source)
+    _set_line(entry, line)
+    return entry

@@ -1,0 +1,36 @@
+"""A URL per line; further ones on it, separated by tabs, are mirrors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bulkfetch.errors import LineError
+from bulkfetch.manifest.columns import Shape, to_url
+from bulkfetch.manifest.entries import new_entry
+from bulkfetch.manifest.lines import BLANK, COMMENT, Line, bad_line
+from bulkfetch.models import BadLine, Entry
+
+
+def read(lines: Iterator[Line], shape: Shape) -> Iterator[Entry | BadLine]:
+    """Yield an entry for every line that is neither blank nor a comment."""
+    source = shape.source
+    for number, line in lines:
+        if isinstance(line, BadLine):
+            yield line
+            continue
+        text = line.strip(BLANK)
+        if not text or text[0] == COMMENT:
+            continue
+        try:
+            urls = parse_urls(text, shape) if "\t" in text else (to_url(text, shape),)
+        except LineError as exc:
+            yield bad_line(source, number, str(exc), text)
+        else:
+            yield new_entry(urls, source, number)
+
+
+def parse_urls(text: str, shape: Shape) -> tuple[str, ...]:
+    """Return the URLs of one line, or raise `LineError`."""
+    if "\t" not in text:
+        return (to_url(text, shape),)
+    return tuple(dict.fromkeys(to_url(part, shape) for part in text.split("\t") if part.strip(BLANK)))

@@ -1,0 +1,248 @@
+"""Frozen values that cross module, thread or process borders.
+
+Sizes and offsets are bytes, durations are seconds, wall-clock times are Unix seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Origin(NamedTuple):
+    """Scheme, host and port: what credentials, limits and connections belong to (RFC 9110 section 4.3.1)."""
+
+    scheme: str
+    host: str  # lower case; an IPv6 address without brackets
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        default = 443 if self.scheme == "https" else 80
+        return f"{self.scheme}://{host}" if self.port == default else f"{self.scheme}://{host}:{self.port}"
+
+
+class Status(StrEnum):
+    """How an entry ended, or `PENDING` in a journal that has not seen its end."""
+
+    PENDING = "pending"
+    FETCHED = "fetched"
+    UNCHANGED = "unchanged"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+class Action(StrEnum):
+    """Where a body goes."""
+
+    APPEND = "append"  # after the bytes that are already there
+    RESTART = "restart"  # at byte 0
+    COMPLETE = "complete"  # everything is already there
+    UNCHANGED = "unchanged"  # the server says what we hold is current
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A manifest line that could not become an entry."""
+
+    source: str  # the manifest's name as the user knows it
+    line: int  # 1-based
+    reason: str  # one clause, no trailing full stop
+    text: str = ""  # the start of the line, made safe to show
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One parsed manifest line."""
+
+    urls: tuple[str, ...]  # at least one; further ones are mirrors, tried in turn
+    path: str | None = None  # destination asked for, relative, "/" between segments
+    size: int | None = None
+    digests: tuple[tuple[str, str], ...] = ()  # (algorithm, lower-case hex) pairs
+    headers: tuple[tuple[str, str], ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=lambda: NOTHING)  # the user's other columns, untouched
+    source: str = ""
+    line: int = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a mappingproxy does not pickle
+        return (
+            Entry,
+            (
+                self.urls,
+                self.path,
+                self.size,
+                self.digests,
+                self.headers,
+                dict(self.extra),
+                self.source,
+                self.line,
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PartInfo:
+    """What is already stored for one task."""
+
+    offset: int = 0  # bytes that may be kept
+    validator: str | None = None  # strong ETag or HTTP date; None forbids resuming
+    total: int | None = None  # whole length the server named
+    token: str = ""  # random part of the part file's name; "" is no part
+
+
+NO_PART = PartInfo()
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What a file that is already there must be to count as this entry's."""
+
+    size: int | None = None
+    digests: tuple[tuple[str, str], ...] = ()
+    reason: str = ""  # told with the outcome when it is
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """An entry planned: where it goes and whom to ask next."""
+
+    entry: Entry
+    key: bytes  # identity: digest of URL and wanted destination
+    path: str  # destination, relative, "/" between segments
+    url: str  # what the next attempt asks for
+    origin: Origin
+    attempt: int = 1  # number of the next attempt, from 1
+    failures: int = 0  # failed attempts since the last real progress
+    hops: int = 0  # redirects followed so far within this attempt
+    mirror: int = 0  # index into entry.urls
+    restarts: int = 0  # times the stored bytes had to be thrown away
+    stale: int = 0  # free retries used after a keep-alive connection had gone stale
+    renamed: bool = False  # another entry has the name it would have had
+    replace: bool = False  # the destination holds a file that may be replaced
+    check: Check | None = None  # first judge the file that is there
+    part: PartInfo = NO_PART
+    deadline: float | None = None  # monotonic time past which the entry has failed
+    received: int = 0  # body bytes of earlier attempts
+    started: float = 0.0  # monotonic time of the first attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a final answer's head says, parsed strictly."""
+
+    status: int
+    reason: str = ""
+    length: int | None = None  # Content-Length; None: chunked or until close
+    chunked: bool = False
+    range_start: int | None = None
+    range_end: int | None = None  # inclusive
+    total: int | None = None  # complete length by Content-Range
+    etag: str | None = None
+    last_modified: str | None = None
+    date: float | None = None
+    content_type: str = ""
+    codings: tuple[str, ...] = ()  # content codings in the order applied, identity left out
+    retry_after: float | None = None  # seconds
+    location: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BodyPlan:
+    """Where the body goes and how long the whole must be."""
+
+    action: Action
+    start: int = 0
+    size: int | None = None  # whole length; None: not known
+    validator: str | None = None  # for the next resume
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt or an entry failed; pickles, and prints as JSON."""
+
+    kind: str
+    message: str
+    status_code: int | None = None
+    retry_after: float | None = None  # seconds the server asked for
+    retryable: bool = False
+    fatal: bool = False  # the run cannot go on (a full disk)
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the `failure` object of outcome and failures records."""
+        return {"kind": self.kind, "status": self.status_code, "message": self.message}
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A committed, verified file."""
+
+    size: int
+    digest: str  # "" when none was asked for
+    algorithm: str = "sha256"
+    etag: str | None = None
+    last_modified: str | None = None
+    mtime_ns: int = 0
+    warnings: tuple[str, ...] = ()
+    kept: str = ""  # the file was there already: why it counts
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What one attempt came to: exactly one of done, redirect and failure."""
+
+    number: int
+    received: int = 0  # body bytes over the wire
+    seconds: float = 0.0
+    failure: Failure | None = None
+    redirect: str | None = None  # absolute URL under another origin
+    done: Done | None = None
+    part: PartInfo = NO_PART  # what is kept for the next attempt
+    reused: bool = False  # the failure came from a connection used before, with no answer on it
+    url: str = ""  # last URL asked, after redirects within the origin
+    hops: int = 0  # redirects followed
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The one final record of an entry."""
+
+    entry: Entry
+    status: Status
+    path: str | None = None  # relative to the destination folder
+    url: str = ""  # as the manifest gave it, secrets removed
+    final_url: str = ""
+    size: int | None = None
+    received: int = 0
+    sha256: str = ""
+    digest: str = ""  # "ALGORITHM:HEX" as recorded; sha256 unless another was asked for
+    etag: str | None = None
+    last_modified: str | None = None
+    mtime_ns: int = 0
+    attempts: int = 0
+    seconds: float = 0.0
+    failure: Failure | None = None
+    reason: str = ""  # why an entry was skipped
+    warnings: tuple[str, ...] = ()
+    key: bytes = b""
+
+    def to_record(self) -> dict[str, Any]:
+        """Return a JSON-ready dict: the user's columns first, ours win where names meet."""
+        record: dict[str, Any] = dict(self.entry.extra)
+        record.update(
+            url=self.url, path=self.path, status=str(self.status), size=self.size, received=self.received,
+            sha256=self.sha256 or None, digest=self.digest or None, etag=self.etag,
+            last_modified=self.last_modified, final_url=self.final_url or None, attempts=self.attempts,
+            seconds=round(self.seconds, 6), source=self.entry.source, line=self.entry.line,
+        )  # fmt: skip
+        if self.failure is not None:
+            record["failure"] = self.failure.to_record()
+        if self.reason:
+            record["reason"] = self.reason
+        if self.warnings:
+            record["warnings"] = list(self.warnings)
+        return record

@@ -1,0 +1,17 @@
+"""Results for other programs: records on stdout, and files of events and failures."""
+
+from bulkfetch.printing.files import EventsFile, FailedFile, LineFile, failed_record
+from bulkfetch.printing.stdout import ResultWriter, flush_or_divert
+from bulkfetch.printing.template import Printer, parse_print, path_prefix
+
+__all__ = [
+    "EventsFile",
+    "FailedFile",
+    "LineFile",
+    "Printer",
+    "ResultWriter",
+    "failed_record",
+    "flush_or_divert",
+    "parse_print",
+    "path_prefix",
+]

@@ -1,0 +1,354 @@
+"""One run: the coordinator, which alone owns scheduler, journal and display."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from bulkfetch import events
+from bulkfetch.backlog import Backlog
+from bulkfetch.config import FetchConfig
+from bulkfetch.engine import Engine
+from bulkfetch.errors import BulkfetchError
+from bulkfetch.events import Event, Progress
+from bulkfetch.intake import Intake
+from bulkfetch.journal import Journal
+from bulkfetch.models import Attempt, BadLine, Done, Entry, Failure, Outcome, PartInfo, Status, Task
+from bulkfetch.planner import Planner
+from bulkfetch.safetext import redact, redact_url
+from bulkfetch.scheduler import Ended, Moved, Requeued, Scheduler, Step
+from bulkfetch.summary import Summary
+from bulkfetch.urls import origin_of
+
+Message = tuple[Task, Attempt] | Progress | None  # None only wakes
+
+_TURN = 0.1  # seconds; longest wait, so that the display and the deadlines are looked at
+_FLUSH_AFTER = 0.05  # seconds an outcome may wait for others before they are written together
+_FLUSH_COUNT = 256
+_LET_GO = 2.0  # seconds in-flight attempts have after a stop
+_BACKLOG_MOST = 1_000_000  # tasks on disk; then the manifest waits
+_REFILL = 64  # tasks taken from the backlog at once
+_PERCENT_FROM = 100  # entries after which a percentage of failures means something
+
+
+class Run:
+    """Drives one manifest through planner, scheduler and engine."""
+
+    def __init__(
+        self,
+        config: FetchConfig,
+        *,
+        journal: Journal,
+        planner: Planner,
+        scheduler: Scheduler,
+        summary: Summary,
+        stop: threading.Event,
+        emit: Callable[[Event], None],
+        refresh: Callable[[float], None],
+    ) -> None:
+        self._config = config
+        self._journal = journal
+        self._planner = planner
+        self._scheduler = scheduler
+        self.summary = summary
+        self._stop = stop
+        self._emit = emit
+        self._refresh = refresh
+        self.inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._backlog = Backlog()
+        self._outcomes: list[Outcome] = []  # settled, not yet in the journal
+        self._oldest = 0.0  # when the first of them was settled
+        self._flying: dict[bytes, Task] = {}
+        self._declared = 0  # bytes the manifest promises so far
+        self._parts_dirty = False
+
+    def report(self, task: Task, attempt: Attempt) -> None:
+        """Take an attempt's end, from any thread."""
+        self.inbox.put((task, attempt))
+
+    def wake(self) -> None:
+        """Make the coordinator look around, from any thread."""
+        self.inbox.put(None)
+
+    def outcomes(self, entries: Iterator[Entry | BadLine], engine: Engine) -> Iterator[Outcome]:
+        """Yield every outcome once it is in the journal; ends when all are, or the run is stopped."""
+        self._engine = engine
+        self._intake = intake = Intake(entries, self.wake, self._stop)
+        started = time.monotonic()
+        self._end = started + self._config.deadline if self._config.deadline else float("inf")
+        intake.start()
+        try:
+            while not self._stop.is_set():
+                self._read()
+                self._start_tasks()
+                yield from self._flush()
+                if self._is_complete():
+                    break
+                self._wait()
+            self._let_go()
+            yield from self._flush(now=True)
+            self.summary.complete = intake.is_done and self.summary.finished == self.summary.entries
+        finally:  # also when the caller drops the iterator
+            self._stop.set()
+            self._let_go()
+            self._write()
+            self._backlog.close()
+            self.summary.seconds = time.monotonic() - started
+
+    def stop(self, reason: str) -> None:
+        """End the run early; what is under way is let go and stays resumable."""
+        if not self.summary.stopped:
+            self.summary.stopped = reason
+        self._stop.set()
+
+    # -- entries ---------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        """Plan what the reader has, while there is room in the window or workers have nothing to do."""
+        if not self._wants_more():
+            return
+        try:
+            taken = self._intake.take()
+        except BulkfetchError as exc:
+            self.stop(f"the manifest cannot be read on: {exc}")
+            return
+        entries = []
+        for entry in taken:
+            if isinstance(entry, BadLine):
+                self.summary.bad_lines += 1
+                self._emit(events.LineRejected(entry))
+            else:
+                entries.append(entry)
+        if entries:
+            self._admit(entries)
+        if entries or self._intake.is_done:
+            done = self._intake.is_done
+            self._emit(events.Planned(self.summary.entries, self._declared, done))
+
+    def _wants_more(self) -> bool:
+        scheduler = self._scheduler
+        if scheduler.queued + scheduler.active < self._config.window:
+            return True
+        hungry = scheduler.active < self._config.jobs
+        return hungry and len(self._backlog) < _BACKLOG_MOST
+
+    def _admit(self, entries: Sequence[Entry]) -> None:
+        self.summary.entries += len(entries)
+        self._declared += sum(entry.size or 0 for entry in entries)
+        spilled = []
+        full = self._scheduler.queued >= self._config.window
+        for planned in self._planner.plan(entries):
+            if isinstance(planned, Outcome):
+                self._settle(planned)
+            elif self._backlog.count(planned.origin) or (full and self._scheduler.waiting(planned.origin)):
+                spilled.append(planned)  # behind those of its host that wait on disk already
+            else:
+                self._add(planned)
+        if spilled:
+            self._backlog.put(spilled)
+
+    def _add(self, task: Task) -> None:
+        refusal = self._scheduler.add(task, time.monotonic())
+        if refusal is not None:
+            self._fail(task, refusal)
+
+    def _refill(self) -> None:
+        for origin in self._backlog.origins():
+            if self._scheduler.waiting(origin) < _REFILL:
+                for task in self._backlog.take(origin, _REFILL):
+                    self._add(task)
+
+    # -- attempts --------------------------------------------------------------------------------
+
+    def _start_tasks(self) -> None:
+        if len(self._backlog):
+            self._refill()
+        now = time.monotonic()
+        while self._scheduler.active < self._config.jobs:
+            task = self._scheduler.take(now)
+            if task is None:
+                return
+            if not task.started:
+                deadline = now + self._config.entry_deadline if self._config.entry_deadline else None
+                task = replace(task, started=now, deadline=deadline)
+            self._flying[task.key] = task
+            self._emit(events.Started(task.path, redact_url(task.url), task.attempt))
+            self._engine.submit(task)
+
+    def _wait(self) -> None:
+        """Sleep until something happens, then deal with all that has."""
+        now = time.monotonic()
+        until = min(self._scheduler.next_time() or now + _TURN, now + _TURN)
+        if self._outcomes:
+            until = min(until, self._oldest + _FLUSH_AFTER)
+        try:
+            self._receive(self.inbox.get(timeout=max(0.0, until - now)))
+            while True:
+                self._receive(self.inbox.get_nowait())
+        except queue.Empty:
+            pass
+        now = time.monotonic()
+        if now >= self._end:
+            self.stop(f"the deadline of {self._config.deadline:g} s passed")
+        self._refresh(now)
+
+    def _receive(self, message: Message) -> None:
+        if message is None:
+            return
+        if isinstance(message, Progress):
+            if message.part.token:
+                self._journal.save_part(message.key, message.part)
+                self._parts_dirty = True
+            self._emit(message)
+            return
+        task, attempt = message
+        self._flying.pop(task.key, None)
+        self.summary.received += attempt.received
+        self._take_step(self._scheduler.settle(task, attempt, time.monotonic()), attempt)
+
+    def _take_step(self, step: Step, attempt: Attempt) -> None:
+        if isinstance(step, Requeued):
+            self._requeued(step, attempt)
+        elif isinstance(step, Moved):
+            self._moved(step, attempt)
+        else:
+            self._ended(step, attempt)
+
+    def _requeued(self, step: Requeued, attempt: Attempt) -> None:
+        task, failure = step.task, _redacted(step.failure)
+        self.summary.retries += 1
+        self._keep_part(task.key, task.part)
+        shown = (task.path, redact_url(attempt.url), attempt.number, step.delay, task.part.offset)
+        self._emit(events.Retrying(task.key, *shown, failure))
+        if step.cooldown:
+            self._emit(events.Cooling(str(task.origin), step.cooldown, failure.message))
+
+    def _moved(self, step: Moved, attempt: Attempt) -> None:
+        task, location = step.task, step.location
+        self._emit(events.Redirected(task.path, redact_url(attempt.url), redact_url(location)))
+        self._add(replace(task, url=location, origin=origin_of(location), hops=attempt.hops))
+
+    def _ended(self, step: Ended, attempt: Attempt) -> None:
+        task = step.task
+        if attempt.done is not None:
+            self._settle(_fetched(task, attempt, attempt.done))
+        elif step.failure is not None and (step.failure.kind == "stopped" or step.failure.fatal):
+            self._keep_part(task.key, task.part)
+            if step.failure.fatal:
+                self.stop(step.failure.message)
+        elif step.failure is not None:
+            self._keep_part(task.key, task.part)
+            self._fail(task, step.failure, attempt)
+        for other, refusal in step.dropped:
+            self._fail(other, refusal)
+
+    def _keep_part(self, key: bytes, part: PartInfo) -> None:
+        if part.token:
+            self._journal.save_part(key, part)
+        else:
+            self._journal.drop_part(key)
+        self._parts_dirty = True
+
+    # -- outcomes --------------------------------------------------------------------------------
+
+    def _fail(self, task: Task, failure: Failure, attempt: Attempt | None = None) -> None:
+        outcome = Outcome(
+            entry=task.entry,
+            status=Status.FAILED,
+            path=task.path,
+            url=redact_url(task.entry.urls[0]),
+            final_url=redact_url(attempt.url) if attempt else "",
+            received=task.received,
+            attempts=attempt.number if attempt else task.attempt - 1,
+            seconds=time.monotonic() - task.started if task.started else 0.0,
+            failure=_redacted(failure),
+            key=task.key,
+        )
+        self._settle(outcome)
+
+    def _settle(self, outcome: Outcome) -> None:
+        if not self._outcomes:
+            self._oldest = time.monotonic()
+        self._outcomes.append(outcome)
+        self.summary.count(outcome)
+        if outcome.status is Status.FAILED:
+            self._check_failures()
+
+    def _check_failures(self) -> None:
+        most, percent = self._config.max_failures, self._config.max_failures_percent
+        failed, finished = self.summary.failed, self.summary.finished
+        if most is not None and failed > most:
+            self.stop(f"more than {most} entries failed")
+        elif percent is not None and finished >= _PERCENT_FROM and failed * 100 > percent * finished:
+            self.stop(f"more than {percent:g} % of the entries failed")
+
+    def _flush(self, *, now: bool = False) -> Iterator[Outcome]:
+        """Write what has been settled, then tell it."""
+        waited = time.monotonic() - self._oldest >= _FLUSH_AFTER
+        if now or waited or len(self._outcomes) >= _FLUSH_COUNT or not self._flying:
+            yield from self._write()
+        elif self._parts_dirty:
+            self._journal.commit()
+            self._parts_dirty = False
+
+    def _write(self) -> list[Outcome]:
+        """Put what has been settled, and the parts, into the journal; returns the outcomes told."""
+        outcomes, self._outcomes = self._outcomes, []
+        if not outcomes and not self._parts_dirty:
+            return outcomes
+        self._journal.settle([o for o in outcomes if o.key and o.reason not in _REMEMBERED])
+        self._journal.commit()
+        self._parts_dirty = False
+        for outcome in outcomes:
+            self._emit(events.Finished(outcome))
+        return outcomes
+
+    # -- ends ------------------------------------------------------------------------------------
+
+    def _is_complete(self) -> bool:
+        scheduler = self._scheduler
+        waiting = scheduler.queued or scheduler.active or len(self._backlog) or self._outcomes
+        return self._intake.is_done and not waiting
+
+    def _let_go(self) -> None:
+        """Wait a moment for the attempts under way: the watchdog shuts their sockets."""
+        end = time.monotonic() + _LET_GO
+        while self._scheduler.active and (left := end - time.monotonic()) > 0:
+            try:
+                self._receive(self.inbox.get(timeout=left))
+            except queue.Empty:
+                break
+        self._scheduler.drain()
+
+
+_REMEMBERED = frozenset({"already fetched", "listed before"})  # skipped, yet the journal knows better
+
+
+def _fetched(task: Task, attempt: Attempt, done: Done) -> Outcome:
+    return Outcome(
+        entry=task.entry,
+        status=Status.UNCHANGED if done.kept else Status.FETCHED,
+        path=task.path,
+        url=redact_url(task.entry.urls[0]),
+        final_url=redact_url(attempt.url),
+        size=done.size,
+        received=task.received,
+        sha256=done.digest if done.algorithm == "sha256" else "",
+        digest=f"{done.algorithm}:{done.digest}" if done.digest else "",
+        etag=done.etag,
+        last_modified=done.last_modified,
+        mtime_ns=done.mtime_ns,
+        attempts=attempt.number,
+        seconds=time.monotonic() - task.started,
+        reason=done.kept,
+        warnings=done.warnings,
+        key=task.key,
+    )
+
+
+def _redacted(failure: Failure) -> Failure:
+    message = redact(failure.message)
+    return failure if message == failure.message else replace(failure, message=message)

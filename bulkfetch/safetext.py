@@ -1,0 +1,94 @@
+"""One `clean` for everything shown, one `redact` for everything stored."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote, urlsplit
+
+# C0, DEL, C1, line separators, bidi controls, zero-width and tag characters, lone surrogates:
+# none of them may reach a terminal or forge a log line.
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+# Query parameters that carry a credential or a signature, by name (lower case).
+_SECRET_WORDS = (
+    "access_token api-key api_key apikey auth auth_token authorization awsaccesskeyid client_secret code "
+    "id_token jsessionid jwt key oauth_signature oauth_token password passwd phpsessid policy private_token "
+    "pwd refresh_token secret sas session sessionid sid sig sign signature token x-amz-credential "
+    "x-amz-security-token x-amz-signature x-goog-credential x-goog-signature"
+)
+SECRET_PARAMS = frozenset(_SECRET_WORDS.split())
+
+# Servers differ on what separates parameters, and a URL inside a parameter is itself percent-encoded.
+_NAME = re.compile(
+    r"(?:[?&;#]|%(?:3f|26|3b|23))((?:(?!%(?:3[fbd]|2[36]))[^=?&;#\s])*)(?:=|%3d)", re.IGNORECASE
+)
+_USERINFO = re.compile(r"://[^/?#\s]*@")
+_URL_VALUE = re.compile(r"[^&]+")
+_TEXT_VALUE = re.compile(r"[^&\s\"<>]+")
+MASK = "***"
+
+
+def clean(text: str, limit: int = 0) -> str:
+    """Return `text` with everything a terminal would act on escaped, cut to `limit` characters if given."""
+    if not limit:
+        return _escape(text)
+    shown = _escape(text[: limit + 1])
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def redact_url(url: str) -> str:
+    """Return `url` without userinfo and with the values of secret parameters masked."""
+    return _redact(url, _URL_VALUE)
+
+
+def redact(text: str) -> str:
+    """Return `text` with every URL in it redacted, also one whose beginning is missing."""
+    return _redact(text, _TEXT_VALUE)
+
+
+def has_secret(url: str) -> bool:
+    """Say whether `redact_url` would change `url`."""
+    return redact_url(url) != url
+
+
+def host_of(url: str) -> str:
+    """Return the host of `url` for showing, or "" where there is none."""
+    try:
+        return clean(urlsplit(url).hostname or "")
+    except ValueError:
+        return ""
+
+
+def _escape(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
+    return _UNSAFE.sub(_escape_one, text)
+
+
+def _escape_one(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _redact(text: str, value: re.Pattern[str]) -> str:
+    if "=" in text or "%3" in text:
+        text = _mask(text, value)
+    return _USERINFO.sub("://", text) if "@" in text else text
+
+
+def _mask(text: str, value: re.Pattern[str]) -> str:
+    """Replace the values of secret parameters; a value ends where `value` says, not at the next separator."""
+    kept: list[str] = []
+    done = 0
+    for match in _NAME.finditer(text):
+        if match.start() < done or unquote(match[1]).lower() not in SECRET_PARAMS:
+            continue
+        if secret := value.match(text, match.end()):
+            kept += (text[done : match.end()], MASK)
+            done = secret.end()
+    return "".join((*kept, text[done:])) if done else text

@@ -1,0 +1,292 @@
+"""Which task may start now: ready tasks, per-origin slots, cooldowns and the circuit breaker.
+
+Pure: time is an argument (monotonic seconds), chance is injected, and every method returns what
+must happen. One thread, the coordinator, owns the object.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import count
+
+from bulkfetch.hosts import HostSlot
+from bulkfetch.models import Attempt, Failure, Origin, Task
+from bulkfetch.retry import MOST_STALE, RetryPolicy, count_failure
+from bulkfetch.urls import origin_of, split_userinfo
+
+_THROTTLES = frozenset({"throttled"})
+_UNREACHED = frozenset({"dns", "connect"})
+_NEXT_MIRROR = frozenset({  # no retry mends these, another mirror may
+    "auth", "content", "deferred", "host-down", "not-found", "protocol", "redirect", "size", "status",
+    "tls", "url",
+})  # fmt: skip
+_MOST_SLOTS = 4096  # host records kept although idle
+
+Dropped = tuple[tuple[Task, Failure], ...]  # tasks of a host that is given up, which fail with it
+
+
+@dataclass(frozen=True, slots=True)
+class Requeued:
+    """The task waits and will be tried again, perhaps at another mirror."""
+
+    task: Task
+    delay: float
+    failure: Failure
+    cooldown: float = 0.0  # seconds the whole origin that was asked waits, if it wants that
+    dropped: Dropped = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The task goes on under another URL; the caller plans it there."""
+
+    task: Task
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The task is done or has failed."""
+
+    task: Task
+    failure: Failure | None
+    dropped: Dropped = ()
+
+
+Step = Requeued | Moved | Ended
+
+
+class Scheduler:
+    """Admits tasks, hands out those that may start, and settles attempts."""
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        per_host: int,
+        *,
+        host_rate: float | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._policy = policy
+        self._per_host = per_host
+        self._spacing = 1.0 / host_rate if host_rate else 0.0
+        self._chance = chance
+        self._slots: dict[Origin, HostSlot] = {}
+        self._ring: deque[HostSlot] = deque()  # slots that may have a task to start, longest-waiting first
+        self._timers: list[tuple[float, int, HostSlot, Task | None]] = []
+        self._order = count()
+        self._most_slots = _MOST_SLOTS
+        self.queued = 0  # admitted, not running
+        self.active = 0  # running
+
+    def add(self, task: Task, now: float) -> Failure | None:
+        """Admit a task; returns why it fails at once when its origin is down or deferred."""
+        refusal = self._slot(task.origin, now).refused(now)
+        if refusal is not None:
+            moved = self._next_mirror(task, now)
+            if moved is None:
+                return refusal
+            task = moved
+        slot = self._slot(task.origin, now)
+        slot.ready.append(task)
+        self.queued += 1
+        self._offer(slot, now)
+        return None
+
+    def take(self, now: float) -> Task | None:
+        """Return a task that may start now, counted against its origin; None when none may."""
+        self._wake(now)
+        while self._ring:
+            slot = self._ring.popleft()
+            slot.in_ring = False
+            if not slot.can_start(now):
+                self._offer(slot, now)
+                continue
+            task = slot.start(now, self._spacing)
+            self.queued -= 1
+            self.active += 1
+            self._offer(slot, now)
+            return task
+        return None
+
+    def waiting(self, origin: Origin) -> int:
+        """Return how many tasks of `origin` wait in memory."""
+        slot = self._slots.get(origin)
+        return len(slot.ready) if slot else 0
+
+    def next_time(self) -> float | None:
+        """Return the monotonic time at which something may become ready by itself."""
+        return self._timers[0][0] if self._timers else None
+
+    def settle(self, task: Task, attempt: Attempt, now: float) -> Step:
+        """Take back a task after an attempt and say what becomes of it."""
+        slot = self._slot(task.origin, now)
+        slot.active -= 1
+        self.active -= 1
+        if attempt.failure is None:
+            slot.succeed(self._per_host)
+            step = self._settle_good(task, attempt)
+        elif attempt.reused and task.stale < MOST_STALE:  # RFC 9112 section 9.3.1: our race, not their fault
+            again = replace(task, stale=task.stale + 1, part=attempt.part)
+            step = self._requeue(again, attempt.failure, 0.0, now)
+        else:
+            step = self._settle_failed(slot, task, attempt, now)
+        self._offer(slot, now)
+        return step
+
+    def drain(self) -> list[Task]:
+        """Remove and return every task that has not been started."""
+        tasks = [task for _, _, _, task in self._timers if task is not None]
+        self._timers.clear()
+        for slot in self._slots.values():
+            tasks.extend(slot.ready)
+            slot.ready.clear()
+            slot.delayed = 0
+            slot.has_timer = False
+        self.queued = 0
+        return tasks
+
+    def _settle_good(self, task: Task, attempt: Attempt) -> Step:
+        task = self._count(task, attempt)
+        if attempt.redirect is not None:
+            return Moved(task, attempt.redirect)
+        return Ended(task, None)
+
+    def _count(self, task: Task, attempt: Attempt) -> Task:
+        return replace(task, received=task.received + attempt.received, part=attempt.part)
+
+    def _delay(self, task: Task, failure: Failure) -> float:
+        if failure.kind == "range":
+            return 0.0  # nothing is wrong with the host: only our part does not fit
+        return self._policy.delay(task.failures, self._chance())
+
+    def _settle_failed(self, slot: HostSlot, task: Task, attempt: Attempt, now: float) -> Step:
+        cooldown = self._judge_host(slot, attempt, now)
+        dropped = self._drop_all(slot, now)
+        step = self._try_again(task, attempt, now)
+        if isinstance(step, Requeued):
+            return replace(step, cooldown=cooldown, dropped=dropped)
+        return replace(step, dropped=dropped)
+
+    def _try_again(self, task: Task, attempt: Attempt, now: float) -> Requeued | Ended:
+        failure = attempt.failure
+        assert failure is not None  # settle has looked
+        counted = count_failure(task, attempt)
+        if self._policy.may_retry(task, attempt):
+            again = self._next_mirror(counted, now, wrap=True)
+            if again is not None:
+                return self._requeue(again, failure, self._delay(again, failure), now)
+        refusal = self._slot(task.origin, now).refused(now)
+        if refusal is not None and failure.retryable:
+            failure = refusal
+        if failure.kind in _NEXT_MIRROR:
+            again = self._next_mirror(counted, now)
+            if again is not None:
+                return self._requeue(again, failure, 0.0, now)
+        return Ended(self._count(task, attempt), failure)
+
+    def _next_mirror(self, task: Task, now: float, *, wrap: bool = False) -> Task | None:
+        """Return the task at its next URL whose origin may be asked; `wrap` comes round to this one."""
+        urls = task.entry.urls
+        for step in range(1, len(urls) + 1 if wrap else len(urls) - task.mirror):
+            mirror = (task.mirror + step) % len(urls)
+            url, _, _ = split_userinfo(urls[mirror])
+            origin = origin_of(url)
+            if self._slot(origin, now).refused(now) is None:
+                return replace(task, url=url, origin=origin, mirror=mirror, hops=0)
+        return None
+
+    def _requeue(self, task: Task, failure: Failure, delay: float, now: float) -> Requeued | Ended:
+        slot = self._slot(task.origin, now)
+        when = max(now + delay, slot.ready_at())
+        if task.deadline is not None and when >= task.deadline:
+            text = f"{failure.message}; the entry's deadline leaves no time for another attempt"
+            return Ended(task, Failure("deadline", text, failure.status_code))
+        self.queued += 1
+        if delay <= 0:
+            slot.ready.appendleft(task)
+        else:
+            self._set_timer(now + delay, slot, task)
+        self._offer(slot, now)
+        return Requeued(task, when - now, failure)
+
+    def _judge_host(self, slot: HostSlot, attempt: Attempt, now: float) -> float:
+        """Let a failure act on the whole origin; returns its cooldown in seconds."""
+        failure = attempt.failure
+        assert failure is not None  # settle has looked
+        if failure.kind in _UNREACHED:
+            slot.miss(self._policy, failure, now, self._chance())
+        elif failure.status_code is not None or attempt.received or failure.kind == "truncated":
+            slot.answered()
+        if failure.kind in _THROTTLES or failure.kind == "reset":
+            slot.shrink(now)
+        if failure.kind not in _THROTTLES and failure.retry_after is None:
+            return 0.0
+        cooldown = slot.cool(self._policy, failure, now, self._chance())
+        return cooldown if slot.refused(now) is None else 0.0
+
+    def _drop_all(self, slot: HostSlot, now: float) -> Dropped:
+        """Empty the queue of a host that is refused; returns the tasks that have no other mirror."""
+        refusal = slot.refused(now)
+        if refusal is None:
+            return ()
+        tasks = [*slot.ready, *self._pop_delayed(slot)]
+        slot.ready.clear()
+        self.queued -= len(tasks)
+        return tuple((task, refusal) for task in tasks if self.add(task, now) is not None)
+
+    def _pop_delayed(self, slot: HostSlot) -> list[Task]:
+        if not slot.delayed:
+            return []
+        tasks = [task for _, _, owner, task in self._timers if owner is slot and task is not None]
+        self._timers = [row for row in self._timers if row[2] is not slot]
+        heapq.heapify(self._timers)
+        slot.delayed = 0
+        slot.has_timer = False
+        return tasks
+
+    def _offer(self, slot: HostSlot, now: float) -> None:
+        """Put a slot where it will be found: into the ring, or on a timer when it must wait."""
+        if slot.in_ring or not slot.has_room():
+            return
+        when = slot.ready_at()
+        if when <= now:
+            slot.in_ring = True
+            self._ring.append(slot)
+        elif not slot.has_timer:
+            slot.has_timer = True
+            self._set_timer(when, slot, None)
+
+    def _set_timer(self, when: float, slot: HostSlot, task: Task | None) -> None:
+        slot.delayed += task is not None
+        heapq.heappush(self._timers, (when, next(self._order), slot, task))
+
+    def _wake(self, now: float) -> None:
+        while self._timers and self._timers[0][0] <= now:
+            _, _, slot, task = heapq.heappop(self._timers)
+            if task is None:
+                slot.has_timer = False
+            else:
+                slot.delayed -= 1
+                slot.ready.append(task)
+            self._offer(slot, now)
+
+    def _slot(self, origin: Origin, now: float) -> HostSlot:
+        slot = self._slots.get(origin)
+        if slot is None:
+            if len(self._slots) >= self._most_slots:
+                self._forget_idle(now)
+            slot = self._slots[origin] = HostSlot(origin, self._per_host)
+        return slot
+
+    def _forget_idle(self, now: float) -> None:
+        """Forget the oldest hosts without tasks, those last that are not to be asked yet."""
+        idle = [slot for slot in self._slots.values() if slot.is_idle()]
+        idle.sort(key=lambda slot: slot.is_waiting(now))
+        for slot in idle[: len(self._slots) // 2]:
+            del self._slots[slot.origin]
+        self._most_slots = max(_MOST_SLOTS, 2 * len(self._slots))  # not a search for each new host

@@ -1,0 +1,8 @@
+#!/bin/sh
+# URLs come in as some program finds them; finished files go on to the next one, each as soon as it is whole.
+# usage: pipe.sh DEST < urls
+set -eu
+bulkfetch get - -d "$1" --quiet --print '{path}\t{size}\t{sha256}' |
+    while IFS="$(printf '\t')" read -r path size sha256; do
+        echo "ready: $path ($size bytes, sha256 $sha256)"
+    done
