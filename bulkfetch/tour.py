@@ -18,8 +18,8 @@ MEBIBYTE = 1024 * 1024
 _NOISE = random.Random(7).randbytes(2 * MEBIBYTE)
 _RANGE = re.compile(r"bytes=([0-9]+)-")
 MISSING = 5  # files of the route `missing`
-_BUSY_RATE = 25  # requests a second that the throttling route answers
-_SLOW_RATE = 2 * MEBIBYTE  # bytes a second of a slow body
+_BUSY_RATE = 15  # requests a second that the throttling route answers
+_SLOW_RATE = MEBIBYTE  # bytes a second of a slow body
 
 # route -> (how many, size of the nth in bytes); some 200 files and 100 MB in all
 _FILES: dict[str, tuple[int, Any]] = {
