@@ -32,6 +32,7 @@ class Order:
     connections: int
     mode: str = "get"
     ca_file: str = ""
+    size: int = 0  # bytes of all files
 
     def ca(self, option: str) -> list[str]:
         """Return the option that names the certificate to trust, for a TLS server."""
@@ -118,10 +119,11 @@ def _wget(order: Order) -> list[str]:
 
 
 def _wget2(order: Order) -> list[str]:
-    source = "-" if order.mode == "pipe" else order.lists.write("txt")
+    # Some versions wait for ever on "-".
+    source = "/dev/stdin" if order.mode == "pipe" else order.lists.write("txt")
     command = ["wget2", "-q", f"--max-threads={order.connections}", *order.ca("--ca-certificate")]
     command += [*order.when("again", "-nc"), *order.when("resume", "-c")]
-    command += order.when("segments", "--chunk-size=12M")
+    command += order.when("segments", f"--chunk-size={-(-order.size // order.connections)}")
     return [*command, "-P", order.out, "-i", source]
 
 

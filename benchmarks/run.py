@@ -67,7 +67,9 @@ class Stage:
     def command(self, contender: Contender, mode: str | None = None) -> list[str]:
         """Return the command line of a contender, its lists written."""
         workload = self.workload
-        order = Order(self._lists, OUT, workload.connections, mode or workload.mode, self._ca_file)
+        order = Order(
+            self._lists, OUT, workload.connections, mode or workload.mode, self._ca_file, workload.size
+        )
         return contender.command(order)
 
     def run(self, contender: Contender) -> Round:
@@ -125,7 +127,8 @@ def find_lame(names: Sequence[str], scratch: Path, server: Nginx, limit: float) 
 
 def choose_contenders(workload: Workload, names: Sequence[str]) -> list[str]:
     """Return which contenders can do a workload."""
-    asked = [name for name in names if not workload.contenders or name in workload.contenders]
+    fit = [name for name in workload.contenders or names if name not in workload.unfit]
+    asked = [name for name in names if name in fit]
     return [name for name in asked if workload.mode in CONTENDERS[name].modes.split()]
 
 

@@ -23,6 +23,7 @@ class Workload:
     connections: int = 16
     origins: int = 1
     contenders: tuple[str, ...] = ()  # () is every one that can do the mode
+    unfit: tuple[str, ...] = ()  # ask one thing at a time here: their time would only be the delay
     quick: float = 0.04  # the scale of --quick
     in_quick: bool = False  # part of the set that runs when no workload is named
 
@@ -85,7 +86,7 @@ WORKLOADS: dict[str, Workload] = {
             grows=("size",),
             server="limited",
             mode="segments",
-            quick=0.05,
+            quick=0.2,
             in_quick=True,
         ),
         Workload(
@@ -94,6 +95,7 @@ WORKLOADS: dict[str, Workload] = {
             (Files("latency", 5_000, 10 * KB),),
             server="delayed",
             connections=64,
+            unfit=("wget", "pypdl"),
             quick=0.1,
             in_quick=True,
         ),

@@ -70,10 +70,10 @@ class Digests:
         self._hashes = {name: new(name) for name in dict.fromkeys(names)}
         self._updates = tuple(digest.update for digest in self._hashes.values())
 
-    def update(self, data: bytes | bytearray | memoryview) -> None:
+    def update(self, chunk: bytes | bytearray | memoryview) -> None:
         """Take in the next bytes."""
         for update in self._updates:
-            update(data)
+            update(chunk)
 
     def hexdigest(self, name: str) -> str:
         """Return the digest so far under one of the names given."""

@@ -17,7 +17,7 @@ _RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.IG
 _UNSATISFIED = re.compile(r"bytes \*/([0-9]{1,18})", re.IGNORECASE)
 _LARGEST = 2**63 - 1  # no file can be larger
 _LONGEST = 1e30  # seconds
-_ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')  # RFC 9110 section 8.8.3
+_ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\xa0-\xff]*"')  # RFC 9110 section 8.8.3, without C1 controls
 _IMF = re.compile(r"[A-Z][a-z]{2}, (\d\d) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d) GMT", re.ASCII)
 _MONTHS = {
     "Jan": 1,

@@ -28,10 +28,14 @@ class Lease:
     __slots__ = (
         "_lock",
         "_reason",
+        "_sampled",
         "_samples",
         "_sock",
+        "bodies",
         "bound",
         "deadline",
+        "number",
+        "paused",
         "received",
         "reused",
         "streaming",
@@ -39,26 +43,32 @@ class Lease:
     )
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards _sock and _reason: a cut hits the attempt it was meant for
+        self._lock = threading.Lock()  # guards _sock: what is let go of must never be shut
         self._sock: socket.socket | None = None
         self._reason: Reason | None = None
-        self._samples = _no_samples()
+        # The watchdog's own: (time, bytes received then), and the body they belong to.
+        self._samples: deque[tuple[float, int]] = deque(maxlen=_SPEED_SAMPLES + 1)
+        self._sampled = 0
+        self.bodies = 0  # begun so far; one attempt may see several, with a wait for a head between them
+        self.number = 0  # of the attempt; a cut meant for an earlier one must not meet the next
         self.bound = float("inf")  # monotonic end of the present phase
         self.what = ""  # the present phase, for the message
         self.deadline = float("inf")  # monotonic end of the entry
         self.received = 0  # body bytes of this attempt so far
-        self.reused = False  # the connection had served a request before
+        self.paused = 0.0  # seconds of this body spent waiting for our own rate limit
+        self.reused = False  # the connection had served a request before, and nothing has come back on it yet
         self.streaming = False  # a body is being read: minimum speed applies
 
     def begin(self, deadline: float) -> None:
         """Start an attempt."""
         with self._lock:
+            self.number += 1
             self._sock = self._reason = None
-            self._samples = _no_samples()
-            self.received = 0
-            self.reused = self.streaming = False
-            self.bound = float("inf")
-            self.deadline = deadline
+        self.received = 0
+        self.paused = 0.0
+        self.reused = self.streaming = False
+        self.bound = float("inf")
+        self.deadline = deadline
 
     def enter(self, what: str, seconds: float) -> None:
         """Start a phase that may take `seconds` at most; raises when the attempt was already cut."""
@@ -68,30 +78,36 @@ class Lease:
 
     def stream(self) -> None:
         """Start the body: from here idle time and speed are the bounds."""
-        with self._lock:
-            self.bound = float("inf")
-            self.what = "body"
-            self._samples = _no_samples()  # time spent waiting for this body's head is not its speed
-            self.streaming = True
+        self.bound = float("inf")
+        self.what = "body"
+        self.bodies += 1
+        self.streaming = True
+
+    def pause(self, wait: Callable[[], None]) -> None:
+        """Run `wait`, a wait of our own making, without counting it as a slow server."""
+        self.streaming = False
+        started = time.monotonic()
+        wait()
+        self.paused += time.monotonic() - started
+        self.streaming = True
 
     def attach(self, sock: socket.socket) -> None:
         """Name the socket to shut; raises when the attempt was already cut."""
-        with self._lock:
-            self._sock = sock
+        self._sock = sock
         self.check()
 
     def forget(self, sock: socket.socket | None) -> None:
         """Note that `sock` is about to be closed by its owner."""
         with self._lock:
-            if self._sock is sock:
+            if sock is not None and self._sock is sock:
                 self._sock = None
 
     def leave(self) -> None:
         """Let go of the socket: from here on it must not be shut."""
         with self._lock:
-            self.bound = float("inf")
-            self.streaming = False
             self._sock = None
+        self.bound = float("inf")
+        self.streaming = False
 
     def end(self) -> None:
         """Finish the attempt."""
@@ -108,57 +124,53 @@ class Lease:
         if self._reason is not None:
             raise self._reason()
 
-    def cut(self, reason: Reason) -> None:
-        """End the attempt: note why and shut the socket, which wakes the worker."""
+    def cut(self, reason: Reason, number: int) -> None:
+        """End attempt `number` if it still runs: note why and shut the socket, which wakes the worker."""
         with self._lock:
-            self._cut(reason)
+            if number != self.number:
+                return
+            if self._reason is None:
+                self._reason = reason
+            if self._sock is not None:
+                with contextlib.suppress(OSError, ValueError):
+                    # Not SSLSocket.shutdown: it would drop the TLS state under the reading thread.
+                    socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
 
-    def look(self, now: float, min_speed: float) -> None:
-        """End the attempt if it is overdue at `now`."""
-        with self._lock:
-            if reason := self.overdue(now, min_speed):
-                self._cut(reason)
-
-    def overdue(self, now: float, min_speed: float) -> Reason | None:
-        """Return why the attempt must end now, if it must."""
+    def overdue(self, now: float, min_speed: float, window: float = SPEED_WINDOW) -> Reason | None:
+        """Return why the attempt must end now, if it must; `window` is what the speed is taken over."""
         if now > self.deadline:
             return lambda: DeadlinePassed("the entry's deadline passed")
         if now > self.bound:
             what = self.what
             return lambda: TimedOut(f"{what} took too long")
         if self.streaming and min_speed > 0:
-            return self._too_slow(now, min_speed)
+            return self._too_slow(now - self.paused, min_speed, window)
         return None
 
-    def _cut(self, reason: Reason) -> None:
-        if self._reason is None:
-            self._reason = reason
-        if self._sock is not None:
-            with contextlib.suppress(OSError, ValueError):
-                # Not SSLSocket.shutdown: it would drop the TLS state under the reading thread.
-                socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
-
-    def _too_slow(self, now: float, min_speed: float) -> Reason | None:
+    def _too_slow(self, now: float, min_speed: float, window: float) -> Reason | None:
         samples = self._samples
-        if not samples or now - samples[-1][0] >= SPEED_WINDOW / _SPEED_SAMPLES:
+        if self._sampled != self.bodies:
+            samples.clear()
+            self._sampled = self.bodies
+        if not samples or now - samples[-1][0] >= window / _SPEED_SAMPLES:
             samples.append((now, self.received))
         since, before = samples[0]
-        if now - since < SPEED_WINDOW * 0.99 or self.received - before >= min_speed * (now - since):
+        if now - since < window * 0.99 or self.received - before >= min_speed * (now - since):
             return None
         speed = (self.received - before) / (now - since)
         return lambda: TooSlow(f"{speed:.0f} bytes/s over {now - since:.0f} s is under --min-speed")
 
 
-def _no_samples() -> deque[tuple[float, int]]:
-    return deque(maxlen=_SPEED_SAMPLES + 1)
-
-
 class Watchdog:
     """Shuts the sockets of attempts that outlive their bounds, and of all once the run stops."""
 
-    def __init__(self, stop: threading.Event, min_speed: float) -> None:
+    def __init__(
+        self, stop: threading.Event, min_speed: float, *, tick: float = TICK, window: float = SPEED_WINDOW
+    ) -> None:
         self._stop = stop
         self._min_speed = min_speed
+        self._tick = tick
+        self._window = window
         self._leases: list[Lease] = []
         self._lock = threading.Lock()  # guards _leases
         self._done = threading.Event()
@@ -178,10 +190,11 @@ class Watchdog:
             leases = list(self._leases)
         stopping = self._stop.is_set()
         for lease in leases:
+            number = lease.number
             if stopping:
-                lease.cut(lambda: Stopped("the run was stopped"))
-            else:
-                lease.look(now, self._min_speed)
+                lease.cut(_stopped, number)
+            elif reason := lease.overdue(now, self._min_speed, self._window):
+                lease.cut(reason, number)
 
     def close(self) -> None:
         """End the watch."""
@@ -189,5 +202,9 @@ class Watchdog:
         self._thread.join(timeout=2.0)
 
     def _run(self) -> None:
-        while not self._done.wait(TICK):
+        while not self._done.wait(self._tick):
             self.look(time.monotonic())
+
+
+def _stopped() -> TransferError:
+    return Stopped("the run was stopped")

@@ -86,9 +86,8 @@ def test_an_os_error_without_a_number_is_named():
 
 
 @pytest.mark.parametrize(
-    "cls",
-    [errors.UsageError, errors.ManifestError, errors.DestinationLocked, errors.LineError, errors.UnsafePath, TransferError],
-)  # fmt: skip
+    "cls", [errors.ManifestError, errors.DestinationLocked, errors.UnsafePath, TransferError]
+)
 def test_everything_raised_on_purpose_has_one_base(cls):
     assert issubclass(cls, errors.BulkfetchError)
 

@@ -23,6 +23,7 @@ from bulkfetch.headers import (
     parse_transfer_encoding,
 )
 from bulkfetch.models import Head
+from bulkfetch.safetext import clean
 
 NOV_6 = 784111777.0  # Sun, 06 Nov 1994 08:49:37 GMT, the date of RFC 9110
 DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
@@ -37,13 +38,13 @@ def head_of(*pairs, status=200, now=0.0):
 
 
 @pytest.mark.parametrize(
-    "values",
-    [["abc"], ["-5"], ["+5"], ["0x5"], ["5 5"], ["5_5"], [""], ["5."], ["٥"], ["²"], ["5\x00"], ["5\xa0"], ["5\x0b"]],
+    "value",
+    ["abc", "-5", "+5", "0x5", "5 5", "5_5", "", "5.", "\xb2", "\u0665", "5\x00", "5\xa0", "5\x0b"],
     ids=ascii,
-)  # fmt: skip
-def test_b08_a_length_is_only_digits(values):
+)
+def test_b08_a_length_is_only_digits(value):
     with pytest.raises(ProtocolViolation, match="not a number"):
-        parse_length(values)
+        parse_length([value])
 
 
 @pytest.mark.parametrize("values", [["5", "7"], ["5, 7"], ["5", "5, 7"], ["5, "], ["5", "05"]], ids=str)
@@ -61,10 +62,12 @@ def test_lengths(values, length):
     assert parse_length(values) == length
 
 
-@pytest.mark.parametrize("length", [2**63, 2**65, 10**30, 10**6000], ids=["2^63", "2^65", "10^30", "10^6000"])
-def test_b10_no_file_is_that_long(length):
-    with pytest.raises(TooLarge):
-        parse_length(["1" + "0" * 6000 if length > 10**4000 else str(length)])
+@pytest.mark.parametrize(
+    "digits", [str(2**63), str(2**65), "9" * 31, "1" + "0" * 6000], ids=["2^63", "2^65", "31", "6001"]
+)
+def test_b10_no_file_is_that_long(digits):
+    with pytest.raises(TooLarge, match=r"claims \d{1,30} bytes"):
+        parse_length([digits])
 
 
 def test_the_longest_file():
@@ -91,9 +94,17 @@ def test_without_a_transfer_coding():
 
 @pytest.mark.parametrize(
     "values",
-    [["gzip, chunked"], ["gzip", "chunked"], ["gzip"], ["chunked, chunked"], ["identity"], [""], ["chunked\x00"]],
+    [
+        ["gzip, chunked"],
+        ["gzip", "chunked"],
+        ["gzip"],
+        ["chunked, chunked"],
+        ["identity"],
+        [""],
+        ["chunked\0"],
+    ],
     ids=ascii,
-)  # fmt: skip
+)
 def test_b15_other_transfer_codings_are_refused(values):
     with pytest.raises(ProtocolViolation, match="transfer coding"):
         parse_transfer_encoding(values)
@@ -220,7 +231,7 @@ def test_f18_odd_dates(value, seconds):
     "value",
     ["", "abc", "0", "-1", "1.5", " ", "Sun, 99 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 25:49:37 GMT",
      "Sun, 06 Foo 1994 08:49:37 GMT", "Sat, 31 Dec 99999 00:00:00 GMT", "Mon, 00 Jan 0000 00:00:00 GMT",
-     f"{DATE}\x1b[31m", f"{DATE}\x00", f"Sun,\r\n {DATE[5:]}", "Sun, ٠٦ Nov 1994 08:49:37 GMT"],
+     f"{DATE}\x1b[31m", f"{DATE}\x00", f"Sun,\r\n {DATE[5:]}", "Sun, \u0660\u0666 Nov 1994 08:49:37 GMT"],
     ids=ascii,
 )  # fmt: skip
 def test_what_is_no_date_says_nothing(value):
@@ -246,7 +257,7 @@ def test_no_text_breaks_the_date_parser(value):
         ("-5", None),
         ("1.5", None),
         ("", None),
-        ("٢", None),
+        ("\u0662", None),
     ],
     ids=[
         "T02 seconds", "T05 zero", "T02 date", "T05 past date", "T03 long", "T03 10^20", "T03 10^5000",
@@ -276,9 +287,9 @@ def test_a_retry_after_date_is_measured_against_the_answer(pairs, seconds):
 
 def test_a_partial_answer():
     head = head_of(
-        ("content-LENGTH", " 500 "), ("Content-Range", "bytes 500-999/1000"), ("ETag", '"v1"'), ("Date", DATE),
-        ("Last-Modified", DATE), ("Content-Type", "Text/CSV; charset=utf-8"), ("X-Other", "\x00"),
-        status=206,
+        ("content-LENGTH", " 500 "), ("Content-Range", "bytes 500-999/1000"), ("ETag", '"v1"'),
+        ("Date", DATE), ("Last-Modified", DATE), ("Content-Type", "Text/CSV; charset=utf-8"),
+        ("X-Other", "\x00"), status=206,
     )  # fmt: skip
     assert head == Head(
         206, "OK", 500, range_start=500, range_end=999, total=1000, etag='"v1"', last_modified=DATE,
@@ -316,33 +327,19 @@ def test_b30_control_characters_reach_no_stored_field():
     assert head_of(*pairs) == Head(200, "OK")
 
 
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(
-                [
-                    "Content-Length",
-                    "Content-Range",
-                    "ETag",
-                    "Last-Modified",
-                    "Date",
-                    "Retry-After",
-                    "Content-Type",
-                    "Content-Encoding",
-                    "Transfer-Encoding",
-                    "Location",
-                ]
-            ),  # fmt: skip
-            TEXT | st.sampled_from([DATE, "5", '"v"', "chunked", "bytes 0-9/10"]),
-        ),
-        max_size=5,
-    )
+NAMES = (
+    "Content-Length Content-Range ETag Last-Modified Date Retry-After Content-Type Content-Encoding "
+    "Transfer-Encoding Location"
 )
+VALUES = TEXT | st.sampled_from([DATE, "5", "chunked", "bytes 0-9/10"]) | TEXT.map('"{}"'.format)
+
+
+@given(st.lists(st.tuples(st.sampled_from(NAMES.split()), VALUES), max_size=5))
 def test_no_head_breaks_the_parser(pairs):
     try:
         head = head_of(*pairs)
     except TransferError:
         return
     assert head.length is None or 0 <= head.length < 2**63
-    assert head.etag is None or head.etag.isprintable()
-    assert head.last_modified is None or head.last_modified.isprintable()
+    assert clean(head.etag or "") == (head.etag or "")
+    assert clean(head.last_modified or "") == (head.last_modified or "")

@@ -32,8 +32,10 @@ ORIGIN = Origin("https", "example.org", 443)
 PART = PartInfo(500, '"v1"', 1000, "3f9a")
 FAILURE = Failure("throttled", "the server answered 429", 429, 2.0, retryable=True)
 ENTRY = Entry(
-    ("https://example.org/a.csv", "https://mirror.example/a.csv"), "sub/a.csv", 1000, (("sha256", "ab" * 32),),
-    (("Accept", "text/csv"),), MappingProxyType({"station": "K1", "tags": ["x", 1, None]}), "list.csv", 7,
+    ("https://example.org/a.csv", "https://mirror.example/a.csv"), "sub/a.csv", 1000,
+    (("sha256", "ab" * 32),),
+    (("Accept", "text/csv"),), MappingProxyType({"station": "K1", "tags": ["x", 1, None]}),
+    "list.csv", 7,
 )  # fmt: skip
 TASK = Task(ENTRY, b"key", "sub/a.csv", ENTRY.urls[0], ORIGIN, 2, 1, part=PART, check=Check(1000))
 DONE = Done(1000, "ab" * 32, etag='"v1"', warnings=("empty",))

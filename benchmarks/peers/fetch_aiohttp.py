@@ -1,6 +1,7 @@
 """The script one would write with aiohttp: LIST OUT CONNECTIONS MODE [uvloop]."""
 
-# ruff: noqa: PTH - whoever wants speed does without pathlib on the path of every file
+# Whoever wants speed does without pathlib on the path of every file.
+# ruff: noqa: PTH103, PTH105, PTH110, PTH123
 from __future__ import annotations
 
 import asyncio

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from bulkfetch.journal.database import explain
-from bulkfetch.journal.opening import FILE
+from bulkfetch.journal.opening import FILE, open_readable
 
 
 def copy_journal(source: Path, target: Path) -> None:
@@ -16,14 +14,7 @@ def copy_journal(source: Path, target: Path) -> None:
     Raises:
         BulkfetchError: it cannot be read.
     """
-    path = source / FILE
-    if not path.exists():
-        return
-    try:
-        with (
-            closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as old,
-            closing(sqlite3.connect(target / FILE)) as new,
-        ):
-            old.backup(new)
-    except sqlite3.Error as exc:
-        raise explain(exc, path) from exc
+    if (source / FILE).exists():
+        database, _ = open_readable(source)
+        with closing(database):
+            database.copy_to(target / FILE)

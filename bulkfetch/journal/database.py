@@ -34,7 +34,7 @@ class Database:
         self._connection = connection
         self._path = path
         self._variables = connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
-        self.is_damaged = False  # seen while in use; the file is not to be trusted again
+        self.has_failed = False  # something may be missing from the file
 
     def fetch(self, sql: str, values: Values = ()) -> list[Values]:
         """Return all rows of a query."""
@@ -58,12 +58,17 @@ class Database:
 
     def commit(self) -> None:
         """End the transaction; what was written survives the process from here on."""
-        if self._connection.in_transaction:
-            self._attempt(lambda: self._connection.execute("COMMIT"))
+        self._attempt(self._connection.commit)
 
     def checkpoint(self) -> None:
-        """Make everything committed survive the machine too."""
-        self.fetch("PRAGMA wal_checkpoint(PASSIVE)")
+        """Make everything committed survive the machine too, if there is room: in the log it stays anyhow."""
+        with contextlib.suppress(BulkfetchError):
+            self.fetch("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def copy_to(self, path: Path) -> None:
+        """Write everything committed into a new file."""
+        with contextlib.closing(sqlite3.connect(path)) as target:
+            self._attempt(lambda: self._connection.backup(target))
 
     def close(self) -> None:
         """Commit what can be committed and let go of the file; never raises."""
@@ -93,7 +98,7 @@ class Database:
         try:
             return action()
         except sqlite3.Error as exc:
-            self.is_damaged = self.is_damaged or primary_code(exc) in DAMAGED
+            self.has_failed = True
             raise explain(exc, self._path) from exc
 
 

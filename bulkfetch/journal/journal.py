@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -87,22 +88,18 @@ class Journal(Reading):
         """Record the end of the run.
 
         Args:
-            clean: nothing of the run goes on any more; then the file system is synced once, after
-                which the files of this boot need no second look.
+            clean: nothing of the run goes on any more, and every outcome was recorded; then the file
+                system is synced once, and the files of this boot need no second look. A run whose
+                journal failed is never clean, so that damage is looked for when it is opened next.
             summary: totals, JSON-ready.
         """
         self._database.commit()
+        clean = clean and not self._database.has_failed
         if clean and hasattr(os, "sync"):
             os.sync()
             synced = "UPDATE runs SET durable = 1 WHERE id = ? OR (boot = ? AND boot <> '')"
             self._database.write(synced, (self.run, self._boot))
-        # A damaged journal must be looked at when it is opened next.
-        values = (
-            self._now(),
-            clean and not self._database.is_damaged,
-            json.dumps(summary, default=str),
-            self.run,
-        )
+        values = (self._now(), clean, json.dumps(summary, default=str), self.run)
         self._database.write("UPDATE runs SET finished = ?, clean = ?, summary = ? WHERE id = ?", values)
         self._database.commit()
         self._database.checkpoint()
@@ -200,9 +197,10 @@ class Journal(Reading):
         doubted = fetch("SELECT id FROM runs WHERE durable = 0 AND (boot <> ? OR boot = '')", (self._boot,))
         self._doubted = frozenset(row[0] for row in doubted)
         last_clean = "(SELECT coalesce(max(id), 0) FROM runs WHERE clean = 1)"
-        broken = fetch(f"SELECT started, boot FROM runs WHERE id > {last_clean}")
+        broken = fetch(f"SELECT started, finished, boot FROM runs WHERE id > {last_clean}")
         rows = [row for row in broken if isinstance(row[0], float)]
         self.interrupted = None
         if rows:
-            same_boot = bool(self._boot) and all(boot == self._boot for _, boot in rows)
-            self.interrupted = Interruption(min(started for started, _ in rows), same_boot)
+            same_boot = bool(self._boot) and all(row[2] == self._boot for row in rows)
+            ends = [row[1] if isinstance(row[1], float) else math.inf for row in rows]
+            self.interrupted = Interruption(min(row[0] for row in rows), same_boot, max(ends))

@@ -54,6 +54,8 @@ def open_writable(folder: Path, now: Callable[[], float]) -> tuple[Database, lis
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
         raise UsageError(f"cannot write to {clean(str(folder.parent))}: {exc.strerror or exc}") from exc
+    if not os.access(folder, os.W_OK):
+        raise UsageError(f"cannot write to {clean(str(folder.parent))}: it is read-only")
     try:
         return _open(path, _open_for_writing), []
     except _Damaged as exc:

@@ -67,8 +67,11 @@ class Reading:
                 yield row
 
     def _pages(self, query: str) -> Iterator[Sequence[Any]]:
-        last = 0
-        while rows := self._database.fetch(query, (last, _PAGE)):
+        last, end = (
+            0,
+            self._database.fetch("SELECT max(id) FROM entries")[0][0],
+        )  # a run may outpace its reader
+        while rows := self._database.fetch(query, (last, end, _PAGE)):
             yield from rows
             last = rows[-1][0]
 

@@ -71,7 +71,9 @@ def failure_record(values: Sequence[Any], kinds: frozenset[str] | None) -> dict[
 
 def transient_kinds() -> frozenset[str]:
     """Return the kinds of failure that may pass by themselves."""
-    return _LATER | {kind.kind for kind in _descendants(TransferError) if kind.retryable}
+    return _LATER | {error.kind for error in _descendants(TransferError) if error.retryable} - {
+        TransferError.kind
+    }
 
 
 def _descendants(kind: type[TransferError]) -> list[type[TransferError]]:

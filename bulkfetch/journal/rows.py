@@ -58,6 +58,7 @@ class Interruption(NamedTuple):
 
     started: float  # Unix time at which the first of them began
     same_boot: bool  # the machine has been up since: what they wrote is there
+    ended: float  # Unix time at which the last of them ended; infinite where one was killed
 
 
 def parse_row(values: Sequence[Any], doubted: frozenset[int]) -> Row | None:

@@ -81,11 +81,12 @@ FIND_PARTS = Many(
     'SELECT key, token, validator, total, "offset", durable, boot FROM parts WHERE key IN (', "?", ")"
 )
 FINISHED = (
-    f"SELECT id, {_ROW} FROM entries WHERE id > ? AND state IN ('fetched', 'unchanged') ORDER BY id LIMIT ?"
+    f"SELECT id, {_ROW} FROM entries"
+    " WHERE id > ? AND id <= ? AND state IN ('fetched', 'unchanged') ORDER BY id LIMIT ?"
 )
 FAILED = (
     "SELECT id, url, path, kind, status_code, message, attempts, entry FROM entries"
-    " WHERE id > ? AND state = 'failed' ORDER BY id LIMIT ?"
+    " WHERE id > ? AND id <= ? AND state = 'failed' ORDER BY id LIMIT ?"
 )
 ADD_PENDING = _upsert(
     "key path_hash path url source line run state", "path_hash path url source line run state"

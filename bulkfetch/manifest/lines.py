@@ -7,7 +7,7 @@ from itertools import chain
 from typing import TypeAlias
 
 from bulkfetch.models import BadLine
-from bulkfetch.safetext import MASK, clean, redact
+from bulkfetch.safetext import clean, redact
 
 Line: TypeAlias = tuple[int, str | BadLine]  # 1-based number, text without its "\n"
 
@@ -60,9 +60,7 @@ def bad_line(source: str, number: int, reason: str, text: str = "") -> BadLine:
         text = ""
     # A URL that could not be parsed may have its login anywhere up to the last "@".
     scheme, slashes, rest = text.strip(BLANK).partition("://")
-    if "@" in rest:
-        rest = f"{MASK}@{rest.rpartition('@')[2]}"
-    start = (scheme + slashes + rest)[: 8 * _SHOWN]  # what redact takes grows faster than its text
+    start = (scheme + slashes + rest.rpartition("@")[2])[: 8 * _SHOWN]  # redact's time is not linear
     return BadLine(source=source, line=number, reason=reason, text=clean(redact(start), _SHOWN))
 
 

@@ -64,8 +64,10 @@ def read_chunks(source: ManifestSource) -> Iterator[bytes]:
             head, chunks = _begin(chunks)
             if head.startswith(_GZIP):
                 head, chunks = _begin(_gunzip(chunks))
-            coding = _UTF16.get(head[:2])
-            yield from _from_utf16(chunks, coding) if coding else _without_bom(chunks)
+            if coding := _UTF16.get(head[:2]):
+                chunks = _from_utf16(chunks, coding)
+            yield next(chunks, b"").removeprefix(codecs.BOM_UTF8)
+            yield from chunks
     except (OSError, EOFError, ValueError, zlib.error) as exc:
         raise _cannot_read(name_of(source), exc) from exc
 
@@ -102,10 +104,10 @@ def _reader(stream: Any) -> Callable[[], bytes]:
     return lambda: _as_bytes(stream.readline(CHUNK))
 
 
-def _present(data: bytes | None) -> bytes:
-    if data is None:
+def _present(out: bytes | None) -> bytes:
+    if out is None:
         raise OSError("the stream is non-blocking")
-    return data
+    return out
 
 
 def _as_bytes(line: str | bytes) -> bytes:
@@ -122,17 +124,11 @@ def _begin(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
     return head, chain((head,), chunks)
 
 
-def _without_bom(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    chunks = iter(chunks)
-    yield next(chunks, b"").removeprefix(codecs.BOM_UTF8)
-    yield from chunks
-
-
 def _from_utf16(chunks: Iterable[bytes], coding: str) -> Iterator[bytes]:
     # A lone surrogate passes here and makes its line, not the manifest, unreadable.
     decoder = codecs.getincrementaldecoder(coding)("surrogatepass")
     for chunk in chunks:
-        yield decoder.decode(chunk).removeprefix("\ufeff").encode("utf-8", "surrogatepass")
+        yield decoder.decode(chunk).encode("utf-8", "surrogatepass")
     decoder.decode(b"", final=True)
 
 
@@ -140,12 +136,12 @@ def _gunzip(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Yield what the gzip members hold (RFC 1952 section 2.2), never more than `CHUNK` at once."""
     member = zlib.decompressobj(wbits=31)
     for chunk in chunks:
-        data = b""
-        while chunk or (len(data) == CHUNK and not member.eof):
+        out = b""
+        while chunk or (len(out) == CHUNK and not member.eof):
             if member.eof:
                 member = zlib.decompressobj(wbits=31)
-            data = member.decompress(chunk, CHUNK)
-            yield data
+            out = member.decompress(chunk, CHUNK)
+            yield out
             chunk = member.unused_data.lstrip(b"\0") if member.eof else member.unconsumed_tail
     if not member.eof:
         raise EOFError("the gzip data ends early")

@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 from bulkfetch.errors import LineError, UnsafePath, UsageError
 from bulkfetch.models import Entry
-from bulkfetch.naming.paths import bounded_path, checked_path
+from bulkfetch.naming.paths import SUFFIX_ROOM, bounded_path, checked_path
 from bulkfetch.naming.segments import check_segment, clean_segment, split_ext
 from bulkfetch.safetext import has_secret
 
@@ -67,11 +67,12 @@ def plan_path(entry: Entry, layout: str = "flat", index: int = 0) -> str:
         return _off_home(clean_segment(address.name))
     if layout == "tree":
         host = f"{address.host}_{address.port}" if address.port else address.host
-        return bounded_path([clean_segment(part) for part in (host, *_folders(address), address.name)])
+        segments = [clean_segment(part) for part in (host, *_folders(address), address.name)]
+        return bounded_path(segments, SUFFIX_ROOM)
     segments = [s for part in parse_layout(layout).parts for s in _fill(part, entry, address, index)]
     if not segments:
         raise LineError("the layout gives this entry an empty path")
-    return bounded_path([_off_home(segments[0]), *segments[1:]])
+    return bounded_path([_off_home(segments[0]), *segments[1:]], SUFFIX_ROOM)
 
 
 @lru_cache(maxsize=64)

@@ -10,6 +10,7 @@ from bulkfetch.errors import UnsafePath
 from bulkfetch.naming.segments import INVISIBLE, STATE_FOLDER, check_segment, fit_segment
 
 MAX_PATH = 4000  # bytes in UTF-8: PATH_MAX of Linux, less room for the destination folder
+SUFFIX_ROOM = 9  # bytes that `with_suffix` may add
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 _DROPPED = re.compile(r"[. ]+(?=/|$)")  # what Windows leaves out at the end of a segment
@@ -27,20 +28,22 @@ def checked_path(path: str) -> str:
         raise UnsafePath("the path is empty")
     if "\\" in path:
         raise UnsafePath('the path has a backslash; folders are separated by "/"')
-    if path.startswith("/") or _DRIVE.match(path):
+    if path.startswith("/"):
         raise UnsafePath("the path is absolute")
+    if _DRIVE.match(path):
+        raise UnsafePath("the path begins with a drive")
     if path.startswith("~"):
         raise UnsafePath('the path begins with "~"')
     return bounded_path([check_segment(segment) for segment in path.split("/")])
 
 
-def bounded_path(segments: list[str]) -> str:
-    """Return safe segments as a path, or refuse what is reserved or too long as a whole."""
+def bounded_path(segments: list[str], room: int = 0) -> str:
+    """Return safe segments as a path, or refuse what is reserved or leaves less than `room` of `MAX_PATH`."""
     if segments[0][:1] == "." and collision_key(segments[0]) == STATE_FOLDER:
         raise UnsafePath(f"the path lies in {STATE_FOLDER}, which is reserved")
     path = "/".join(segments)
-    if len(path.encode()) > MAX_PATH:
-        raise UnsafePath(f"the path is longer than {MAX_PATH} bytes")
+    if len(path.encode()) > MAX_PATH - room:
+        raise UnsafePath(f"the path is longer than {MAX_PATH - room} bytes")
     return path
 
 

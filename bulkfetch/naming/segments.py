@@ -92,7 +92,9 @@ def _size(text: str) -> int:
 
 
 def _why_unsafe(segment: str) -> str:
-    if segment in ("", ".", ".."):
+    if not segment:
+        return "has an empty segment"
+    if segment in (".", ".."):
         return f'has the segment "{segment}"'
     if found := CONTROL.search(segment):
         return f"has a character that cannot be seen (U+{ord(found[0]):04X})"
@@ -101,7 +103,7 @@ def _why_unsafe(segment: str) -> str:
     if segment[-1] in ". ":
         return "has a segment that ends in a dot or a space, which Windows drops"
     if _RESERVED.match(segment):
-        return "has a segment that is a device name on Windows"
+        return "has a segment that names something else on Windows"
     if _size(segment) > MAX_SEGMENT:
         return f"has a segment longer than {MAX_SEGMENT} bytes"
     return ""

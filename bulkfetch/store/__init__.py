@@ -1,5 +1,6 @@
 """Where bytes go: one module per kind of destination."""
 
-from bulkfetch.store.local import STATE, LocalStore, Part
+from bulkfetch.store.local import STATE, LocalStore
+from bulkfetch.store.part import Part
 
 __all__ = ["STATE", "LocalStore", "Part"]

@@ -14,110 +14,46 @@ from pathlib import Path
 
 from bulkfetch.errors import DestinationTaken, DiskFailed, PathRefused, from_os_error
 from bulkfetch.safetext import clean
+from bulkfetch.store.crossing import copy_across
+from bulkfetch.store.folders import HAS_HANDLES, Folder, Folders
+from bulkfetch.store.part import Part
 
 STATE = ".bulkfetch"
+_PARTS = f"{STATE}/parts"
 _READ = 1024 * 1024
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOINHERIT", 0)
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _BINARY
+_OLD = os.O_RDWR | _NOFOLLOW | _BINARY
+_FINISHED = os.O_RDONLY | _NOFOLLOW | _BINARY | getattr(os, "O_NONBLOCK", 0)  # a pipe would block (fault F10)
+_MODE = 0o666  # less what the umask takes; never executable (fault F14)
 _REPLACE_TRIES = 5  # Windows: a scanner may hold the file for a moment (fault F16)
-
-
-class Part:
-    """An unfinished file; one worker owns it."""
-
-    __slots__ = ("_fd", "name", "offset", "path", "token")
-
-    def __init__(self, fd: int, path: str, token: str, offset: int, name: str) -> None:
-        self._fd = fd
-        self.path = path
-        self.token = token
-        self.offset = offset  # where the next byte goes
-        self.name = name  # the destination, for messages
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Append `data`, all of it (fault F03); raises `DiskFailed`."""
-        try:
-            written = os.write(self._fd, data)
-            if written < len(data):
-                rest = memoryview(data)[written:]
-                while rest:
-                    rest = rest[os.write(self._fd, rest) :]
-        except OSError as exc:
-            raise from_os_error(exc, self.name) from exc
-        self.offset += len(data)
-
-    def read_back(self) -> Iterator[bytes]:
-        """Yield the bytes kept so far, then stand at their end again."""
-        try:
-            os.lseek(self._fd, 0, os.SEEK_SET)
-            left = self.offset
-            while left > 0:
-                data = os.read(self._fd, min(_READ, left))
-                if not data:
-                    raise DiskFailed(f"the part of {self.name} is shorter than it was")
-                left -= len(data)
-                yield data
-            os.lseek(self._fd, self.offset, os.SEEK_SET)
-        except OSError as exc:
-            raise from_os_error(exc, self.name) from exc
-
-    def restart(self) -> None:
-        """Throw away what is there."""
-        try:
-            os.lseek(self._fd, 0, os.SEEK_SET)
-            os.ftruncate(self._fd, 0)
-        except OSError as exc:
-            raise from_os_error(exc, self.name) from exc
-        self.offset = 0
-
-    def sync(self) -> None:
-        """Make the bytes durable; after a failure they must not be trusted (fault F06)."""
-        try:
-            _full_sync(self._fd)
-        except OSError as exc:
-            raise from_os_error(exc, self.name) from exc
-
-    def finish(self, mtime: float | None, *, durable: bool) -> int:
-        """Set the modification time, close, and return that time in nanoseconds.
-
-        Raises:
-            DiskFailed: also for an error that only closing shows (fault F02).
-        """
-        try:
-            if mtime is not None:
-                self._set_mtime(mtime)
-            mtime_ns = os.fstat(self._fd).st_mtime_ns
-            if durable:
-                _full_sync(self._fd)
-            fd, self._fd = self._fd, -1
-            os.close(fd)
-        except OSError as exc:
-            self.close()
-            raise from_os_error(exc, self.name) from exc
-        return mtime_ns
-
-    def close(self) -> None:
-        """Close and keep the bytes."""
-        if self._fd >= 0:
-            fd, self._fd = self._fd, -1
-            with contextlib.suppress(OSError):
-                os.close(fd)
-
-    def _set_mtime(self, mtime: float) -> None:
-        where: int | str = self._fd if os.utime in os.supports_fd else self.path
-        with contextlib.suppress(OSError, OverflowError, ValueError):  # never fails a file (fault F18)
-            os.utime(where, (mtime, mtime))
+_REPLACE_PAUSE = 0.05  # seconds
 
 
 class LocalStore:
-    """A destination folder; its methods may be called from any worker."""
+    """A destination folder; its methods may be called from any worker.
 
-    def __init__(self, dest: str | Path, *, fsync: bool = False) -> None:
+    Args:
+        dest: the folder.
+        fsync: make each file durable as it is committed.
+        handles: work relative to folder handles, where the system has them.
+        windows: rename as Windows needs it.
+    """
+
+    def __init__(
+        self,
+        dest: str | Path,
+        *,
+        fsync: bool = False,
+        handles: bool = HAS_HANDLES,
+        windows: bool = os.name == "nt",
+    ) -> None:
         self._root = os.path.realpath(dest)
-        self._parts = str(Path(self._root, STATE, "parts"))
         self._fsync = fsync
-        self._umask_mode = 0o666
-        self._folders: set[str] = {""}  # parents known to be real folders inside the root
+        self._windows = windows
+        self._folders = Folders(self._root, durable=fsync, handles=handles)
+        self._parts: Folder | None = None
 
     @property
     def state_dir(self) -> Path:
@@ -125,34 +61,50 @@ class LocalStore:
         return Path(self._root, STATE)
 
     def prepare(self) -> None:
-        """Make the state folders; raises `DiskFailed`."""
+        """Make the state folders; raises `DiskFailed`, also when nothing could be written (fault F13)."""
         try:
-            Path(self._parts).mkdir(parents=True, exist_ok=True)
+            os.makedirs(self._root, exist_ok=True)
+            if not os.access(self._root, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            self._parts = self._folders.below(_PARTS, trusted=True)
+            if not os.access(f"{self._root}/{_PARTS}", os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as exc:
-            raise from_os_error(exc, self._parts) from exc
+            raise from_os_error(exc, self._root) from exc
+        except PathRefused as exc:
+            raise DiskFailed(f"{self._root} cannot be used: {exc}") from exc
+
+    def close(self) -> None:
+        """Let go of the folders; the end of the object does so too."""
+        self._parts = None
+        self._folders.forget()
+        self._folders.close()
+
+    # -- parts -----------------------------------------------------------------------------------
 
     def new_part(self, key: bytes, name: str) -> Part:
-        """Create an empty part that no one else can have."""
+        """Create an empty part that no one else can have; raises `DiskFailed`."""
         token = secrets.token_hex(4)
-        path = self._part_path(key, token)
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _BINARY
+        file = _part_file(key, token)
         try:
-            fd = os.open(path, flags, self._umask_mode)
-        except FileNotFoundError:
-            self.prepare()
-            fd = self._open(path, flags, name)
+            folder = self._parts_folder()
+            try:
+                fd = os.open(folder.prefix + file, _NEW, _MODE, dir_fd=folder.fd)
+            except FileNotFoundError:
+                folder = self._parts_folder_again()
+                fd = os.open(folder.prefix + file, _NEW, _MODE, dir_fd=folder.fd)
         except OSError as exc:
-            raise from_os_error(exc, name) from exc
-        return Part(fd, path, token, 0, name)
+            raise from_os_error(exc, clean(name)) from exc
+        return Part(fd, folder, file, token, 0, clean(name))
 
     def adopt_part(self, key: bytes, token: str, offset: int, name: str) -> Part | None:
         """Open the part another attempt left, cut to `offset`; None when it cannot be trusted.
 
         It must be a regular file with one link (fault F08) and hold at least one wanted byte.
         """
-        path = self._part_path(key, token)
+        folder, file = self._parts_folder(), _part_file(key, token)
         try:
-            fd = os.open(path, os.O_RDWR | _NOFOLLOW | _BINARY)
+            fd = os.open(folder.prefix + file, _OLD, dir_fd=folder.fd)
         except OSError:
             return None
         try:
@@ -166,8 +118,26 @@ class LocalStore:
             os.lseek(fd, keep, os.SEEK_SET)
         except OSError as exc:
             os.close(fd)
-            raise from_os_error(exc, name) from exc
-        return Part(fd, path, token, keep, name)
+            raise from_os_error(exc, clean(name)) from exc
+        return Part(fd, folder, file, token, keep, clean(name))
+
+    def discard(self, part: Part) -> None:
+        """Remove a part this run owns."""
+        part.remove()
+
+    def sweep(self, wanted: set[str]) -> int:
+        """Remove the parts whose token is not `wanted`: a killed run left them; returns how many."""
+        removed = 0
+        with contextlib.suppress(OSError), os.scandir(f"{self._root}/{_PARTS}") as rows:
+            for row in rows:
+                token = row.name.removesuffix(".part").rpartition("-")[2]
+                if row.name.endswith(".part") and token not in wanted:
+                    with contextlib.suppress(OSError):
+                        os.unlink(row.path)
+                        removed += 1
+        return removed
+
+    # -- finished files --------------------------------------------------------------------------
 
     def commit(self, part: Part, path: str, *, replace: bool) -> None:
         """Give a finished part its final name, in one step.
@@ -175,28 +145,20 @@ class LocalStore:
         Raises:
             DestinationTaken: a file is there that may not be replaced.
             PathRefused: the name is a folder or a device, or its folder leads outside.
+            DiskFailed: the system refused.
         """
-        self._make_parents(path)
-        final = f"{self._root}/{path}"
+        parent, _, name = path.rpartition("/")
         try:
-            self._check_final(final, path, replace)
-            self._rename(part.path, final, replace)
-            if self._fsync:
-                self._sync_folder(path)
+            with self._folders.below(parent) as folder:
+                target = folder.prefix + name
+                self._check_final(part, folder, target, path, replace)
+                self._rename(part, folder, target, replace)
+                if self._fsync:
+                    _sync_folder(folder)
         except OSError as exc:
             if exc.errno == errno.EEXIST:
                 raise _taken(path) from exc
             raise from_os_error(exc, clean(path)) from exc
-
-    def discard(self, part: Part) -> None:
-        """Remove a part this run owns."""
-        part.close()
-        self.discard_file(part.path)
-
-    def discard_file(self, path: str) -> None:
-        """Remove a part file; one that is gone is fine."""
-        with contextlib.suppress(OSError):
-            os.unlink(path)
 
     def find(self, path: str) -> os.stat_result | None:
         """Return what is at a destination, links not followed; None when nothing is."""
@@ -208,8 +170,10 @@ class LocalStore:
     def read(self, path: str) -> Iterator[bytes]:
         """Yield the bytes of a finished file; raises `DiskFailed`."""
         try:
-            fd = os.open(f"{self._root}/{path}", os.O_RDONLY | _NOFOLLOW | _BINARY)
+            fd = os.open(f"{self._root}/{path}", _FINISHED)
             try:
+                if not stat.S_ISREG(os.fstat(fd).st_mode):
+                    raise DiskFailed(f"{clean(path)} is not a file")
                 while data := os.read(fd, _READ):
                     yield data
             finally:
@@ -217,16 +181,7 @@ class LocalStore:
         except OSError as exc:
             raise DiskFailed(f"cannot read {clean(path)}: {exc.strerror or exc}") from exc
 
-    def sweep(self, wanted: set[str]) -> int:
-        """Remove the parts whose token is not `wanted`: a killed run left them; returns how many."""
-        removed = 0
-        with contextlib.suppress(OSError), os.scandir(self._parts) as rows:
-            for row in rows:
-                token = row.name.removesuffix(".part").rpartition("-")[2]
-                if row.name.endswith(".part") and token not in wanted:
-                    self.discard_file(row.path)
-                    removed += 1
-        return removed
+    # -- the file system -------------------------------------------------------------------------
 
     def free_bytes(self) -> int | None:
         """Return the free space of the destination's file system, where the system tells."""
@@ -240,77 +195,74 @@ class LocalStore:
         if hasattr(os, "sync"):
             os.sync()
 
-    def _part_path(self, key: bytes, token: str) -> str:
-        return f"{self._parts}/{key.hex()}-{token}.part"
+    def _parts_folder(self) -> Folder:
+        if self._parts is None:
+            self.prepare()
+        assert self._parts is not None  # prepared
+        return self._parts
 
-    def _open(self, path: str, flags: int, name: str) -> int:
-        try:
-            return os.open(path, flags, self._umask_mode)
-        except OSError as exc:
-            raise from_os_error(exc, name) from exc
+    def _parts_folder_again(self) -> Folder:
+        """Make the folder of parts anew when someone removed it; a destination that has gone stays gone."""
+        if not os.path.isdir(self._root):
+            raise DiskFailed(f"the destination folder {self._root} has gone")
+        self._folders.forget()
+        self.prepare()
+        return self._parts_folder()
 
-    def _make_parents(self, path: str) -> None:
-        parent = path.rpartition("/")[0]
-        if parent in self._folders:
-            return
-        full = f"{self._root}/{parent}"
+    def _check_final(self, part: Part, folder: Folder, target: str, path: str, replace: bool) -> None:
         try:
-            os.makedirs(full, exist_ok=True)
-            real = os.path.realpath(full)
-        except (FileExistsError, NotADirectoryError) as exc:
-            raise PathRefused(f"{clean(path)}: a file stands where a folder is needed") from exc
-        except OSError as exc:
-            raise from_os_error(exc, clean(path)) from exc
-        if os.path.commonpath([real, self._root]) != self._root:  # fault F09
-            raise PathRefused(f"{clean(path)}: its folder is a link that leads outside the destination")
-        self._folders.add(parent)
-
-    def _check_final(self, final: str, path: str, replace: bool) -> None:
-        try:
-            found = os.lstat(final)
+            found = os.stat(target, dir_fd=folder.fd, follow_symlinks=False)
         except FileNotFoundError:
             return
         if stat.S_ISDIR(found.st_mode):
             raise PathRefused(f"{clean(path)}: a folder has this name")
         if not replace:
             raise _taken(path)
-        if not stat.S_ISREG(found.st_mode) and not stat.S_ISLNK(found.st_mode):
+        if stat.S_ISREG(found.st_mode):
+            self._keep_tight(part, found.st_mode)
+        elif not stat.S_ISLNK(found.st_mode):
             raise PathRefused(f"{clean(path)}: the name belongs to a device or a pipe")
 
-    def _rename(self, source: str, final: str, replace: bool) -> None:
+    def _keep_tight(self, part: Part, mode: int) -> None:
+        """Give a part no more permissions than the file it replaces (fault F14)."""
+        if part.mode & ~mode:
+            os.chmod(part.folder.prefix + part.file, part.mode & mode, dir_fd=part.folder.fd)
+
+    def _rename(self, part: Part, folder: Folder, target: str, replace: bool) -> None:
+        source = part.folder.prefix + part.file
+        # On Windows rename refuses an existing name by itself.
+        rename = os.rename if self._windows and not replace else os.replace
         for left in reversed(range(_REPLACE_TRIES)):
             try:
-                # On Windows rename refuses an existing name by itself.
-                (os.replace if replace or os.name != "nt" else os.rename)(source, final)
+                rename(source, target, src_dir_fd=part.folder.fd, dst_dir_fd=folder.fd)
                 return
-            except PermissionError:
-                if os.name != "nt" or not left:
+            except PermissionError as exc:
+                if not self._windows:
                     raise
-                time.sleep(0.05)
+                if not left:
+                    raise DiskFailed(f"{part.name} is held open by another program") from exc
+                time.sleep(_REPLACE_PAUSE)
+            except OSError as exc:
+                if exc.errno != errno.EXDEV:
+                    raise
+                copy_across(part, folder, target, durable=self._fsync)
+                return
 
-    def _sync_folder(self, path: str) -> None:
-        if os.name == "nt":  # folders cannot be synced there
-            return
-        fd = os.open(f"{self._root}/{path}".rpartition("/")[0], os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+
+def _part_file(key: bytes, token: str) -> str:
+    return f"{key.hex()}-{token}.part"  # short, whatever the destination is called (fault F12)
 
 
 def _taken(path: str) -> DestinationTaken:
     return DestinationTaken(f"{clean(path)}: a file appeared there that this run may not replace")
 
 
-def _full_sync(fd: int) -> None:
-    """Sync to the medium; plain fsync on macOS stops at the drive's cache."""
-    try:
-        import fcntl
-    except ImportError:
-        os.fsync(fd)
-        return
-    full = getattr(fcntl, "F_FULLFSYNC", None)
-    if full is None:
-        os.fsync(fd)
-    else:
-        fcntl.fcntl(fd, full)
+def _sync_folder(folder: Folder) -> None:
+    if folder.fd is not None:
+        os.fsync(folder.fd)
+    elif os.name != "nt":  # folders cannot be synced there
+        fd = os.open(folder.prefix, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

@@ -1,6 +1,13 @@
-"""One `requests` session per origin; the only package that knows `requests` and `urllib3`.
+"""How requests are sent; the only package that knows `requests` and `urllib3`.
 
-Sessions follow no redirects, read no environment and share nothing. Foreign exceptions end here.
+The seam is small, so that another transport can stand in:
+
+    Transport.open(origin, url, headers, lease, public_only=False) -> Reply
+    Reply.head, Reply.peer, Reply.surplus, Reply.read(size) -> bytes, Reply.close()
+    Transport.close()
+
+Sessions are one per origin, follow no redirects, read no environment and share nothing.
+Foreign exceptions end here: `open` and `read` raise `TransferError` alone.
 """
 
 import logging

@@ -2,134 +2,132 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
-import os
 import socket
-import threading
 import time
 from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.util.wait import wait_for_write
 
-from bulkfetch import dns, errors
-from bulkfetch.watchdog import Lease
+from bulkfetch import errors
+from bulkfetch.dns import is_public
+from bulkfetch.transport.answers import Answer
+from bulkfetch.transport.connecting import open_socket
+from bulkfetch.transport.current import current, present_lease
 
-_MOST_INTERIM = 20  # 1xx answers before the final one (faults B22, B23)
-_current = threading.local()  # .lease: the lease of the attempt this thread works on
-
-
-class _Answer(http.client.HTTPResponse):
-    """Skips every interim answer, not only 100, and counts them."""
-
-    def _read_status(self) -> tuple[str, int, str]:
-        for _ in range(_MOST_INTERIM + 1):
-            version, status, reason = super()._read_status()  # type: ignore[misc]
-            if not 100 <= status < 200 or status == 101:
-                return version, status, reason
-            http.client.parse_headers(self.fp)
-        raise http.client.HTTPException("endless interim answers")
+_SLACK = 1.0  # seconds the watchdog waits longer than the socket's own timeout, which has the better words
 
 
-class _Connection(HTTPConnection):
-    """A connection whose socket is known to the lease from the first moment."""
+class Connection(HTTPConnection):
+    """A plain connection."""
 
-    response_class = _Answer
+    peer: str | None = None  # the address it leads to; None for a proxy's
+    _has_served = False
+    _handshake_end = 0.0  # monotonic end of the connect budget, which TLS shares
+
+    def response_class(  # type: ignore[override]  # `http.client` calls it like a class
+        self, sock: socket.socket, method: str | None = None
+    ) -> Answer:
+        """Return the answer that will be read from `sock`."""
+        return Answer(self, sock, method)
 
     def _new_conn(self) -> socket.socket:
-        return _connect(self)
+        lease = present_lease()
+        lease.reused = self._has_served = False
+        budget = float(self.timeout or 10.0)
+        self._handshake_end = time.monotonic() + budget
+        host, port = self._dns_host, self.port or self.default_port
+        lease.enter(f"connecting to {self.host}", budget + _SLACK)
+        sock = open_socket(host, port, budget, lease.check)
+        try:
+            lease.attach(sock)
+            self.peer = None if self.proxy else current.peer_of(sock)
+            self._check_peer()
+            lease.enter("the answer's head", current.head_seconds)
+        except BaseException:
+            lease.forget(sock)
+            sock.close()
+            raise
+        return sock
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        _current.lease.reused = self.sock is not None
+        """Send a request, on the connection that is there or on a new one."""
+        lease = present_lease()
         if self.sock is not None:
-            _current.lease.attach(self.sock)
+            lease.attach(self.sock)
+            lease.reused = self._has_served
+            self._check_peer()
         super().request(*args, **kwargs)
+        self._has_served = True
+        current.peer = self.peer
+
+    def getresponse(self) -> Any:
+        """Return the answer once its head is here."""
+        sock = self.sock
+        response = super().getresponse()
+        if self.sock is None and sock is not None:  # the last answer of a connection is read on from it
+            present_lease().attach(sock)
+        return response
 
     def close(self) -> None:
-        lease = getattr(_current, "lease", None)
-        if lease is not None:
-            lease.forget(self.sock)
+        """Close, telling the lease first."""
+        if current.lease is not None:
+            current.lease.forget(self.sock)
         super().close()
 
+    def _check_peer(self) -> None:
+        if current.public_only and self.peer is not None and not is_public(self.peer):
+            raise errors.RedirectRefused(
+                f"redirect from a public to a private address ({self.peer}) not followed"
+            )
 
-class _SecureConnection(_Connection, HTTPSConnection):
+
+class SecureConnection(Connection, HTTPSConnection):
     """The same over TLS; a duplicate of the socket stays in reach during the handshake."""
+
+    _guard: socket.socket | None = None
 
     def _new_conn(self) -> socket.socket:
         sock = super()._new_conn()
-        lease: Lease = _current.lease
+        seconds = max(0.1, self._handshake_end - time.monotonic())
+        sock.settimeout(seconds)
         self._guard = sock.dup()  # wrapping detaches `sock` itself
+        lease = present_lease()
         lease.attach(self._guard)
-        lease.enter("the TLS handshake", sock.gettimeout() or 10.0)
+        lease.enter(self._handshake, seconds + _SLACK)
         return sock
 
     def connect(self) -> None:
-        lease: Lease = _current.lease
+        """Connect and shake hands within one budget (fault C07)."""
+        lease = present_lease()
         try:
             super().connect()
+        except TimeoutError as exc:
+            raise errors.ConnectFailed(f"{self._handshake} took too long") from exc
         finally:
-            if guard := getattr(self, "_guard", None):
-                lease.forget(guard)
-                guard.close()
-                del self._guard
+            if self._guard is not None:
+                lease.forget(self._guard)
+                self._guard.close()
+                self._guard = None
         lease.attach(self.sock)
-        lease.enter("the answer's head", _current.head_seconds)
+        lease.enter("the answer's head", current.head_seconds)
+
+    @property
+    def _handshake(self) -> str:
+        tunnel = "the proxy's answer or " if self._tunnel_host else ""
+        return f"{tunnel}the TLS handshake with {self._tunnel_host or self.host}"
 
 
-def _connect(connection: HTTPConnection) -> socket.socket:
-    """Connect within one budget over all addresses of the name (fault C06), giving way to a cut."""
-    lease: Lease = _current.lease
-    budget = float(connection.timeout or 10.0)
-    end = time.monotonic() + budget
-    lease.enter(f"connecting to {connection.host}", budget + 1.0)
-    host, port = connection._dns_host, connection.port or connection.default_port
-    last: OSError | None = None
-    for family, address in dns.resolve(host, port, budget, lease.check):
-        remaining = end - time.monotonic()
-        if remaining <= 0:
-            break
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            _connect_one(sock, address, remaining, lease)
-        except BaseException as exc:
-            sock.close()
-            if not isinstance(exc, OSError):
-                raise
-            last = exc
-            continue
-        sock.settimeout(budget)
-        lease.attach(sock)
-        lease.enter("the answer's head", _current.head_seconds)
-        return sock
-    if last is None or isinstance(last, TimeoutError):
-        raise errors.ConnectFailed(f"no connection to {host}:{port} within {budget:g} s") from last
-    raise errors.ConnectFailed(f"cannot connect to {host}:{port}: {last.strerror or last}") from last
+class Pool(HTTPConnectionPool):
+    """Pooled plain connections."""
+
+    ConnectionCls = Connection
 
 
-def _connect_one(sock: socket.socket, address: tuple[Any, ...], seconds: float, lease: Lease) -> None:
-    sock.setblocking(False)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    with contextlib.suppress(BlockingIOError):
-        sock.connect(address)
-        return
-    end = time.monotonic() + seconds
-    while not wait_for_write(sock, timeout=0.2):
-        lease.check()
-        if time.monotonic() >= end:
-            raise TimeoutError("timed out")
-    code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if code:
-        raise OSError(code, os.strerror(code))
+class SecurePool(HTTPSConnectionPool):
+    """Pooled TLS connections."""
+
+    ConnectionCls = SecureConnection
 
 
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
-
-
-_POOLS = {"http": _Pool, "https": _SecurePool}
+POOLS = {"http": Pool, "https": SecurePool}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import ssl
-from typing import Any, ClassVar
+from typing import Any
 
 import requests
 import urllib3
@@ -12,45 +12,33 @@ import urllib3
 from bulkfetch import errors
 from bulkfetch.safetext import clean, redact
 
-
-class _Mapped:
-    """Foreign exception classes and what they mean, most specific first."""
-
-    TABLE: ClassVar[tuple[tuple[type[Exception], type[errors.TransferError], str], ...]] = (
-        (ssl.SSLCertVerificationError, errors.TlsFailed, "the certificate was refused"),
-        (urllib3.exceptions.IncompleteRead, errors.Truncated, "the body ended early"),
-        (urllib3.exceptions.InvalidChunkLength, errors.Truncated, "a chunk of the body is damaged"),
-        (http.client.IncompleteRead, errors.Truncated, "the body ended early"),
-        (
-            http.client.RemoteDisconnected,
-            errors.ConnectionLost,
-            "the server closed the connection unanswered",
-        ),
-        (ConnectionResetError, errors.ConnectionLost, "the connection was reset"),
-        (BrokenPipeError, errors.ConnectionLost, "the connection was closed"),
-        (ConnectionAbortedError, errors.ConnectionLost, "the connection was aborted"),
-        (http.client.BadStatusLine, errors.NotHttp, "the answer is not HTTP"),
-        (http.client.LineTooLong, errors.ProtocolViolation, "a header line is too long"),
-        (http.client.HTTPException, errors.ProtocolViolation, "the answer breaks HTTP"),
-        (urllib3.exceptions.ConnectTimeoutError, errors.ConnectFailed, "no connection in time"),
-        (urllib3.exceptions.ReadTimeoutError, errors.TimedOut, "nothing came for the idle timeout"),
-        (TimeoutError, errors.TimedOut, "nothing came for the idle timeout"),
-        (urllib3.exceptions.ProxyError, errors.ConnectFailed, "the proxy could not be used"),
-        (urllib3.exceptions.NewConnectionError, errors.ConnectFailed, "no connection"),
-        (ssl.SSLEOFError, errors.ConnectionLost, "the TLS connection was cut"),
-        (ssl.SSLError, errors.TlsFailed, "TLS failed"),
-        (urllib3.exceptions.SSLError, errors.TlsFailed, "TLS failed"),
-        (urllib3.exceptions.ProtocolError, errors.ConnectionLost, "the connection broke"),
-        (requests.exceptions.InvalidHeader, errors.ProtocolViolation, "a header field is not valid"),
-        (requests.exceptions.InvalidURL, errors.UrlRefused, "the URL cannot be asked for"),
-        (urllib3.exceptions.LocationValueError, errors.UrlRefused, "the URL cannot be asked for"),
-        (requests.exceptions.SSLError, errors.TlsFailed, "TLS failed"),
-        (requests.Timeout, errors.TimedOut, "nothing came in time"),
-        (requests.ConnectionError, errors.ConnectFailed, "no connection"),
-        (ValueError, errors.ProtocolViolation, "the answer breaks HTTP"),
-        (AttributeError, errors.ConnectionLost, "the connection was closed under the read"),
-        (OSError, errors.ConnectionLost, "the connection failed"),
-    )
+# Most specific first. Answers that break HTTP raise our own errors where they are read.
+_MAPPED: tuple[tuple[type[Exception], type[errors.TransferError], str], ...] = (
+    (ssl.SSLCertVerificationError, errors.TlsFailed, "the certificate was refused"),
+    (urllib3.exceptions.IncompleteRead, errors.Truncated, "the body ended early"),
+    (http.client.RemoteDisconnected, errors.ConnectionLost, "the server closed the connection unanswered"),
+    (ConnectionResetError, errors.ConnectionLost, "the connection was reset"),
+    (BrokenPipeError, errors.ConnectionLost, "the connection was closed"),
+    (ConnectionAbortedError, errors.ConnectionLost, "the connection was aborted"),
+    (http.client.InvalidURL, errors.UrlRefused, "the URL cannot be asked for"),
+    (http.client.HTTPException, errors.ProtocolViolation, "the answer breaks HTTP"),
+    (urllib3.exceptions.ConnectTimeoutError, errors.ConnectFailed, "no connection in time"),
+    (urllib3.exceptions.ReadTimeoutError, errors.TimedOut, "nothing came for the idle timeout"),
+    (TimeoutError, errors.TimedOut, "nothing came for the idle timeout"),
+    (urllib3.exceptions.ProxyError, errors.ConnectFailed, "the proxy could not be used"),
+    (urllib3.exceptions.NewConnectionError, errors.ConnectFailed, "no connection"),
+    (ssl.SSLEOFError, errors.ConnectionLost, "the TLS connection was cut"),
+    (ssl.SSLError, errors.TlsFailed, "TLS failed"),
+    (urllib3.exceptions.SSLError, errors.TlsFailed, "TLS failed"),
+    (urllib3.exceptions.ProtocolError, errors.ConnectionLost, "the connection broke"),
+    (urllib3.exceptions.LocationValueError, errors.UrlRefused, "the URL cannot be asked for"),
+    (requests.exceptions.SSLError, errors.TlsFailed, "TLS failed"),
+    (requests.Timeout, errors.TimedOut, "nothing came in time"),
+    (requests.ConnectionError, errors.ConnectFailed, "no connection"),
+    (UnicodeError, errors.UrlRefused, "the request has characters that HTTP does not carry"),
+    (ValueError, errors.UrlRefused, "the request cannot be made"),
+    (OSError, errors.ConnectionLost, "the connection failed"),
+)
 
 
 def map_error(exc: BaseException) -> errors.TransferError:
@@ -59,11 +47,19 @@ def map_error(exc: BaseException) -> errors.TransferError:
     for cause in chain:
         if isinstance(cause, errors.TransferError):
             return cause
-    for foreign, ours, text in _Mapped.TABLE:
+    for foreign, ours, text in _MAPPED:
         for cause in chain:
             if isinstance(cause, foreign):
-                return ours(f"{text}{_detail(cause)}")
+                return ours(f"{text}{_detail(chain)}")
     return errors.TransferError(f"{type(exc).__name__}: {clean(redact(str(exc)), 200)}")
+
+
+def map_read_error(exc: BaseException) -> errors.TransferError:
+    """Return what an exception from within a body means: there a TLS error is a broken connection."""
+    mapped = map_error(exc)
+    if isinstance(mapped, errors.TlsFailed):
+        return errors.ConnectionLost(str(mapped))
+    return mapped
 
 
 def _causes(exc: BaseException) -> list[BaseException]:
@@ -79,10 +75,15 @@ def _causes(exc: BaseException) -> list[BaseException]:
     return chain[::-1]
 
 
-def _detail(cause: BaseException) -> str:
-    if isinstance(cause, ssl.SSLError):
-        reason = getattr(cause, "verify_message", "") or cause.reason or ""
-        return f": {clean(str(reason), 120)}"
-    if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, TimeoutError):
-        return f": {clean(cause.strerror, 120)}"
+def _detail(chain: list[BaseException]) -> str:
+    """Return what the innermost system error says of itself."""
+    for cause in chain:
+        if isinstance(cause, ssl.SSLError):
+            reason = getattr(cause, "verify_message", "") or (cause.reason or "").replace("_", " ").lower()
+            return f": {clean(reason, 120)}" if reason else ""
+        if isinstance(cause, (TimeoutError, http.client.RemoteDisconnected)):
+            return ""
+        if isinstance(cause, OSError) and not isinstance(cause, requests.RequestException):
+            text = cause.strerror or str(cause)
+            return f": {clean(redact(text), 120)}" if text else ""
     return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections import OrderedDict
@@ -13,35 +14,60 @@ from bulkfetch.config import FetchConfig
 from bulkfetch.headers import parse_head
 from bulkfetch.models import Head, Origin
 from bulkfetch.safetext import clean
-from bulkfetch.transport.connections import _current
+from bulkfetch.transport.answers import Answer
+from bulkfetch.transport.current import PeerOf, address_of, current
 from bulkfetch.transport.mapping import map_error
 from bulkfetch.transport.reply import Reply
 from bulkfetch.transport.sessions import OriginSession
+from bulkfetch.transport.tls import make_context
 from bulkfetch.watchdog import Lease
 
 _MOST_SESSIONS = 256  # sessions kept; idle ones beyond are closed, oldest use first
 
 
 class Transport:
-    """Hands out one session per origin and turns requests into replies."""
+    """Hands out one session per origin and turns requests into replies.
 
-    def __init__(self, config: FetchConfig) -> None:
+    Args:
+        config: how the run behaves.
+        most_sessions: sessions kept; more only while all of them are in use.
+        peer_of: how a socket's peer address is found.
+    """
+
+    def __init__(
+        self, config: FetchConfig, *, most_sessions: int = _MOST_SESSIONS, peer_of: PeerOf = address_of
+    ) -> None:
         self._config = config
+        self._most_sessions = most_sessions
+        self._peer_of = peer_of
+        self._tls: ssl.SSLContext | None = None
         self._sessions: OrderedDict[Origin, OriginSession] = OrderedDict()
-        self._lock = threading.Lock()  # guards _sessions and each session's `users`
+        self._lock = threading.Lock()  # guards _sessions, each session's `users`, and _tls
 
-    def open(self, origin: Origin, url: str, headers: Mapping[str, str], lease: Lease) -> Reply:
-        """Send a GET and return the reply once its head is here.
+    def open(
+        self, origin: Origin, url: str, headers: Mapping[str, str], lease: Lease, *, public_only: bool = False
+    ) -> Reply:
+        """Send a GET and return the reply once its head is here; redirects are not followed.
+
+        Args:
+            origin: whose session, connections and cookies to use.
+            url: what to ask for, under that origin.
+            headers: sent besides those of every request.
+            lease: ends the request from outside.
+            public_only: refuse to talk to a private address.
 
         Raises:
             TransferError: no usable answer came.
         """
         session = self._acquire(origin)
-        _current.lease = lease
-        _current.head_seconds = self._config.idle_timeout
-        lease.enter("the answer's head", self._config.connect_timeout + self._config.idle_timeout)
+        current.lease = lease
+        current.head_seconds = self._config.idle_timeout
+        current.public_only = public_only
+        current.peer_of = self._peer_of
+        current.peer = None
         response: requests.Response | None = None
         try:
+            lease.enter("the answer's head", current.head_seconds)
             response = session.send("GET", url, headers)
             head = _read_head(response)
         except BaseException as exc:
@@ -51,9 +77,12 @@ class Transport:
             if not isinstance(exc, Exception):
                 raise
             lease.check()
-            raise map_error(exc) from exc
+            mapped = map_error(exc)
+            if mapped is exc:
+                raise
+            raise mapped from exc
         lease.stream()
-        return Reply(response, head, lease, lambda: self._release(session))
+        return Reply(response, head, lease, current.peer, lambda: self._release(session))
 
     def close(self) -> None:
         """Close every session."""
@@ -67,18 +96,21 @@ class Transport:
         with self._lock:
             session = self._sessions.get(origin)
             if session is None:
-                session = self._sessions[origin] = OriginSession(origin, self._config)
+                session = self._sessions[origin] = self._make_session(origin)
             self._sessions.move_to_end(origin)
             session.users += 1
-            idle = self._pop_idle()
+            idle = self._pop_idle() if len(self._sessions) > self._most_sessions else []
         for old in idle:
             old.close()
         return session
 
+    def _make_session(self, origin: Origin) -> OriginSession:
+        if origin.scheme == "https" and self._tls is None:
+            self._tls = make_context(self._config.ca_bundle)
+        return OriginSession(origin, self._config, self._tls if origin.scheme == "https" else None)
+
     def _pop_idle(self) -> list[OriginSession]:
-        excess = len(self._sessions) - _MOST_SESSIONS
-        if excess <= 0:
-            return []
+        excess = len(self._sessions) - self._most_sessions
         idle = [s for s in self._sessions.values() if s.users == 0][:excess]
         for session in idle:
             del self._sessions[session.origin]
@@ -90,7 +122,8 @@ class Transport:
 
 
 def _read_head(response: requests.Response) -> Head:
-    raw = response.raw
-    return parse_head(
-        response.status_code, clean(response.reason or "", 80), raw.headers.iteritems(), time.time()
-    )
+    answer = getattr(response.raw, "_original_response", None)
+    if isinstance(answer, Answer):
+        return answer.head
+    reason = clean(response.reason or "", 80)  # an adapter of the caller's own
+    return parse_head(response.status_code, reason, response.raw.headers.iteritems(), time.time())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,8 @@ from requests.structures import CaseInsensitiveDict
 
 from bulkfetch.config import FetchConfig
 from bulkfetch.models import Origin
-from bulkfetch.transport.connections import _POOLS
+from bulkfetch.transport.connections import POOLS
+from bulkfetch.transport.proxies import proxy_for
 
 _MOST_COOKIES = 64  # per origin (fault X07)
 
@@ -20,16 +22,35 @@ _MOST_COOKIES = 64  # per origin (fault X07)
 class _Adapter(HTTPAdapter):
     """Uses our connections, through a proxy too; never retries by itself."""
 
+    def __init__(self, origin: Origin, per_host: int, tls: ssl.SSLContext | None) -> None:
+        self._host_params = {"scheme": origin.scheme, "host": origin.host, "port": origin.port}
+        self._pool_options = {"ssl_context": tls} if tls is not None else {}
+        self._pool: Any = None
+        super().__init__(pool_connections=1, pool_maxsize=per_host, max_retries=0)
+
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:
         super().init_poolmanager(connections, maxsize, block, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _POOLS
+        self.poolmanager.pool_classes_by_scheme = POOLS
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         known = proxy in self.proxy_manager
         created = super().proxy_manager_for(proxy, **kwargs)
         if not known and not proxy.lower().startswith("socks"):
-            created.pool_classes_by_scheme = _POOLS
+            created.pool_classes_by_scheme = POOLS
         return created
+
+    def build_connection_pool_key_attributes(self, *_args: Any, **_kwargs: Any) -> Any:
+        """Name the one pool of this origin; `requests` would load the CA file anew for every connection."""
+        return self._host_params, self._pool_options
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the pool, looked up once."""
+        if self._pool is None:
+            self._pool = super().get_connection_with_tls_context(*args, **kwargs)
+        return self._pool
+
+    def cert_verify(self, *_args: Any, **_kwargs: Any) -> None:
+        """Nothing to do: the TLS context verifies."""
 
 
 class _Session(requests.Session):
@@ -42,23 +63,23 @@ class _Session(requests.Session):
 class OriginSession:
     """The pooled session of one origin: its headers, auth and cookies go nowhere else."""
 
-    def __init__(self, origin: Origin, config: FetchConfig) -> None:
+    def __init__(self, origin: Origin, config: FetchConfig, tls: ssl.SSLContext | None = None) -> None:
         self.origin = origin
         self.users = 0  # attempts under way; guarded by the transport's lock
         self._session = session = _Session()
         session.trust_env = False
         self._headers = {"User-Agent": config.user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
-        adapter = _Adapter(pool_connections=1, pool_maxsize=config.per_host, max_retries=0)
         session.adapters.clear()
-        session.mount(f"{origin.scheme}://", adapter)
+        session.mount(f"{origin.scheme}://", _Adapter(origin, config.per_host, tls))
         self._auth = config.auth.get(origin.host) if config.auth else None
+        proxy = proxy_for(origin, config.proxies, config.no_proxy)
         self._options: dict[str, Any] = {
             "stream": True,
             "allow_redirects": False,
             "timeout": (config.connect_timeout, config.idle_timeout),
-            "verify": config.ca_bundle or True,
+            "verify": True,
             "cert": None,
-            "proxies": _proxies_for(origin, config),
+            "proxies": {origin.scheme: proxy} if proxy else {},
         }
 
     def send(self, method: str, url: str, headers: Mapping[str, str]) -> requests.Response:
@@ -80,17 +101,12 @@ class OriginSession:
         self._session.close()
 
     def _add_cookies(self, request: requests.PreparedRequest) -> None:
+        """Add the origin's cookies to those the user gave, which stay."""
         jar = self._session.cookies
         if len(jar) > _MOST_COOKIES:
             jar.clear()
             return
-        if cookies := get_cookie_header(jar, request):  # type: ignore[no-untyped-call]
-            request.headers["Cookie"] = cookies
-
-
-def _proxies_for(origin: Origin, config: FetchConfig) -> dict[str, str]:
-    proxies = dict(config.proxies)
-    if not proxies or requests.utils.should_bypass_proxies(str(origin), config.no_proxy):
-        return {}
-    chosen = proxies.get(origin.scheme) or proxies.get("all")
-    return {origin.scheme: chosen} if chosen else {}
+        cookies = get_cookie_header(jar, request)  # type: ignore[no-untyped-call]
+        given = request.headers.get("Cookie")
+        if cookies:
+            request.headers["Cookie"] = f"{given}; {cookies}" if given else cookies

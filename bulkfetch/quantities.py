@@ -1,0 +1,38 @@
+"""Sizes, rates and durations as people write them; the command line and policy files read the same."""
+
+from __future__ import annotations
+
+import re
+
+_NUMBER = r"([0-9]{1,18}(?:\.[0-9]{1,18})?)"
+_SIZE = re.compile(rf"{_NUMBER}\s*([kmgt]?)(i?b)?", re.IGNORECASE | re.ASCII)
+_RATE = re.compile(rf"{_NUMBER}(?:/([smh]))?")
+_DURATION = re.compile(rf"{_NUMBER}([smhd]?)")
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+def parse_size(text: str) -> int:
+    """Return bytes: 500, 20M, 1.5G; K, M, G and T are powers of 1024 as in curl and wget, kB and MB of 1000."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a size such as 500, 64K, 20M or 1.5G")
+    number, prefix, unit = match.groups()
+    base = 1000 if unit and unit.lower() == "b" else 1024
+    return int(float(number) * base ** _POWERS[prefix.lower()])
+
+
+def parse_rate(text: str) -> float:
+    """Return requests per second: 5, 5/s, 100/m, 1000/h."""
+    match = _RATE.fullmatch(text.strip())
+    if match is None or float(match[1]) <= 0:
+        raise ValueError(f"{text!r} is not a rate such as 5/s or 100/m")
+    return float(match[1]) / _SECONDS[match[2] or "s"]
+
+
+def parse_duration(text: str) -> float:
+    """Return seconds: 30, 1.5, 10m, 2h, 7d."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a duration such as 30, 10m or 2h")
+    return float(match[1]) * _SECONDS[match[2]]

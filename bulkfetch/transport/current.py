@@ -1,0 +1,36 @@
+"""What connections must know of the request their thread works on: `urllib3` passes nothing through."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+
+from bulkfetch.watchdog import Lease
+
+PeerOf = Callable[[socket.socket], str]
+
+
+def address_of(sock: socket.socket) -> str:
+    """Return the address a socket is connected to."""
+    return str(sock.getpeername()[0])
+
+
+class _Current(threading.local):
+    """Set by `Transport.open` before each request, read by the connection that carries it."""
+
+    lease: Lease | None = None
+    head_seconds = 60.0  # longest wait for a whole head
+    public_only = False  # a connection to a private address is refused (fault A09)
+    peer_of: PeerOf = staticmethod(address_of)
+    peer: str | None = None  # set by the connection: whom it talks to; None for a proxy's
+
+
+current = _Current()
+
+
+def present_lease() -> Lease:
+    """Return the lease of the attempt this thread works on."""
+    lease = current.lease
+    assert lease is not None  # `Transport.open` set it
+    return lease

@@ -1,0 +1,8 @@
+"""Proof by breaking things: bulkfetch as a real process, killed, starved and cut off at chosen points.
+
+    python -m tests.harness.kill --kills 500        SIGKILL at random moments and at every named point
+    python -m tests.harness.power --cuts 500        power loss, by replaying what had been synced
+
+Nothing of this is known to the product: `child.py` wraps calls of the standard library around the real
+command, and what a kill leaves behind is judged from outside.
+"""

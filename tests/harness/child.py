@@ -1,0 +1,142 @@
+"""The real command in a process of its own, with the standard library watched around it.
+
+    python child.py [--kill POINT:N] [--fail CALL:PATH:ERRNO[:N[:TIMES]]] [--boot ID] [--record FILE] -- get ...
+
+`--kill before-rename:3` sends SIGKILL to the process itself right before the third rename of a part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import itertools
+import os
+import pathlib
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from intercept import Call, Intercept, Observer
+from record import Recorder
+
+BOOT_FILE = "/proc/sys/kernel/random/boot_id"
+
+
+def _is_part(call: Call) -> bool:
+    return call.path.endswith(".part")
+
+
+def _is_move(call: Call) -> bool:
+    return call.name in ("rename", "replace", "link") and _is_part(call)
+
+
+# point -> (which side of the call, which calls)
+POINTS: dict[str, tuple[str, Callable[[Call], bool]]] = {
+    "part-opened": ("after", lambda c: c.name == "open" and _is_part(c) and bool(c.flags & os.O_CREAT)),
+    "part-adopted": ("after", lambda c: c.name == "open" and _is_part(c) and not c.flags & os.O_CREAT),
+    "part-written": ("after", lambda c: c.name == "write" and _is_part(c)),
+    "part-cut": ("after", lambda c: c.name == "ftruncate" and _is_part(c)),
+    "part-closed": ("after", lambda c: c.name == "close" and _is_part(c)),
+    "before-rename": ("before", _is_move),
+    "after-rename": ("after", _is_move),
+    "planned": ("after", lambda c: c.name == "sql" and "INTO entries" in c.sql),
+    "part-recorded": ("after", lambda c: c.name == "sql" and "INTO parts" in c.sql),
+    "before-commit": ("before", lambda c: c.name == "commit"),
+    "after-commit": ("after", lambda c: c.name == "commit"),
+    "before-sync": ("before", lambda c: c.name == "sync"),
+    "after-sync": ("after", lambda c: c.name == "sync"),
+}
+
+
+class Killer(Observer):
+    """Kills the process at the n-th passing of a named point."""
+
+    def __init__(self, point: str, number: int) -> None:
+        self._side, self._matches = POINTS[point]
+        self._number = number
+        self._count = itertools.count(1)  # its `next` is atomic
+
+    def before(self, call: Call) -> None:
+        if self._side == "before":
+            self._pass(call)
+
+    def after(self, call: Call, result: Any) -> None:
+        if self._side == "after":
+            self._pass(call)
+
+    def _pass(self, call: Call) -> None:
+        if self._matches(call) and next(self._count) == self._number:
+            os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(60)  # the signal is on its way to every thread
+
+
+class Saboteur(Observer):
+    """Makes calls on matching paths fail, from the n-th on, for a number of times."""
+
+    def __init__(self, call: str, path: str, code: str, first: str = "1", times: str = "1000000000") -> None:
+        self._call, self._path, self._code = call, path, getattr(errno, code)
+        self._hits = range(int(first), int(first) + int(times))
+        self._count = itertools.count(1)
+
+    def before(self, call: Call) -> None:
+        if call.name == self._call and self._path in call.path and next(self._count) in self._hits:
+            raise OSError(self._code, os.strerror(self._code))
+
+
+class Everyone(Observer):
+    """Passes calls on to several observers."""
+
+    def __init__(self, observers: list[Observer]) -> None:
+        self._observers = observers
+
+    def before(self, call: Call) -> None:
+        for observer in self._observers:
+            observer.before(call)
+
+    def after(self, call: Call, result: Any) -> None:
+        for observer in self._observers:
+            observer.after(call, result)
+
+
+def pretend_boot(identity: str) -> None:
+    """Make this look like another boot of the machine, which began just now."""
+    real = pathlib.Path.read_text
+
+    def read_text(self: pathlib.Path, *args: Any, **options: Any) -> str:
+        return f"{identity}\n" if str(self) == BOOT_FILE else real(self, *args, **options)
+
+    pathlib.Path.read_text = read_text  # type: ignore[method-assign]
+
+
+def main() -> None:
+    """Prepare the process, then run the command."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kill", action="append", default=[])
+    parser.add_argument("--fail", action="append", default=[])
+    parser.add_argument("--record")
+    parser.add_argument("--boot")
+    parser.add_argument("command", nargs="+")
+    options = parser.parse_args()
+    observers: list[Observer] = []
+    for spec in options.kill:
+        point, _, number = spec.partition(":")
+        observers.append(Killer(point, int(number or 1)))
+    observers += [Saboteur(*spec.split(":")) for spec in options.fail]
+    if options.record:
+        observers.append(Recorder(options.record))
+    if options.boot:
+        pretend_boot(options.boot)
+    if observers:
+        Intercept(Everyone(observers))
+    from bulkfetch.cli import main as run
+
+    run(options.command)
+
+
+if __name__ == "__main__":
+    main()
