@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from bulkfetch import events
 from bulkfetch.config import FetchConfig
-from bulkfetch.display import Display
+from bulkfetch.display import Display, NullDisplay
 from bulkfetch.engine import ThreadEngine
 from bulkfetch.errors import DiskFailed, UsageError
 from bulkfetch.events import Event
@@ -57,7 +57,7 @@ class Fetcher:
     ) -> None:
         self.config = config or FetchConfig()
         self.summary = Summary(dest=str(self.config.dest))
-        self._displays = list(displays)
+        self._displays = [display for display in displays if not isinstance(display, NullDisplay)]
         self._on_event = on_event
         self._closing = contextlib.ExitStack()
         self._journal: Journal | None = None
@@ -120,7 +120,7 @@ class Fetcher:
             scheduler=Scheduler(policy, config.per_host, host_rate=config.host_rate),
             summary=summary,
             stop=stop,
-            emit=self._emit,
+            emit=self._emit if self._displays or self._on_event else None,
             refresh=self._refresh,
         )
         bucket = TokenBucket(config.limit_rate, stop) if config.limit_rate else NoLimit()
@@ -134,7 +134,7 @@ class Fetcher:
                     context = Context(config, self._store, transport, bucket, stop, lease, put)
                     return functools.partial(run_attempt, context=context)
 
-                engine = ThreadEngine(config.jobs, make_worker, run.report)
+                engine = ThreadEngine(config.jobs, make_worker, run.tell)
                 parts.callback(engine.close, _CLOSE)
                 parts.callback(stop.set)
                 self._announce()

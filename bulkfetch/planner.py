@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Sequence
-from dataclasses import replace
 
 from bulkfetch import naming
 from bulkfetch.config import FetchConfig
 from bulkfetch.errors import DestinationTaken, LineError, PathRefused, to_failure
 from bulkfetch.journal import Journal, PathOwner, PendingRow, Row
-from bulkfetch.models import Check, Entry, Failure, Outcome, PartInfo, Status, Task
+from bulkfetch.models import NO_PART, Check, Entry, Failure, Outcome, Status, Task
 from bulkfetch.safetext import redact_url
 from bulkfetch.store import LocalStore
 from bulkfetch.urls import origin_of, split_userinfo
@@ -127,21 +126,21 @@ class _Batch:
         task = self._task(entry, key, path)
         found = self._store.find(path)
         if found is None:
-            return replace(task, part=self._parts.get(key, PartInfo()))
+            return task._replace(part=self._parts.get(key, NO_PART))
         if stat.S_ISDIR(found.st_mode) or not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
             return self._refuse(
                 entry, to_failure(PathRefused(f"{path}: something that is no file has this name")), key
             )
-        task = replace(task, part=self._parts.get(key, PartInfo()))
+        task = task._replace(part=self._parts.get(key, NO_PART))
         if row is not None and row.state in _FINISHED and _is_intact(row, found.st_size, found.st_mtime_ns):
             return self._keep(entry, task, row)
         if owner is not None and owner.state in _FINISHED:
-            return replace(task, replace=True)  # ours, and no longer what the manifest asks for
+            return task._replace(replace=True)  # ours, and no longer what the manifest asks for
         if (doubt := self._journal.interrupted) is not None and found.st_ctime >= doubt.started - 1.0:
             if not doubt.same_boot:  # power may have been lost: the file can be torn
-                return replace(task, replace=True)
+                return task._replace(replace=True)
             if row is not None:  # renamed by a run that was killed before it could write so
-                return replace(task, check=_declared(entry, "found complete"), replace=True)
+                return task._replace(check=_declared(entry, "found complete"), replace=True)
         return self._judge_foreign(entry, task, key)
 
     def _keep(self, entry: Entry, task: Task, row: Row) -> Task | Outcome:
@@ -149,11 +148,11 @@ class _Batch:
         recorded = row.digest.partition(":")
         differs = any(name == recorded[0] and wanted != recorded[2] for name, wanted in entry.digests)
         if differs or (entry.size is not None and entry.size != row.size):
-            return replace(task, replace=True)
+            return task._replace(replace=True)
         if row.needs_check:  # the machine went down before that run was marked clean
             digests = ((recorded[0], recorded[2]),) if recorded[2] else ()
-            return replace(
-                task, check=Check(row.size, digests, "verified after an unclean end"), replace=True
+            return task._replace(
+                check=Check(row.size, digests, "verified after an unclean end"), replace=True
             )
         self.touched.append(task.key)
         return Outcome(
@@ -166,9 +165,9 @@ class _Batch:
         """Apply `existing` to a file that no run of ours wrote."""
         policy = self._config.existing
         if policy == "overwrite":
-            return replace(task, replace=True)
+            return task._replace(replace=True)
         if policy == "verify" and (entry.digests or entry.size is not None):
-            return replace(task, check=_declared(entry, "verified"), replace=True)
+            return task._replace(check=_declared(entry, "verified"), replace=True)
         if policy == "fail":
             return self._refuse(entry, to_failure(DestinationTaken("a file is already there")), key)
         return self._skip(entry, key, task.path, "a file is already there")

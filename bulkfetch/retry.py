@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from bulkfetch.errors import (
     NotAuthorised,
@@ -63,8 +63,7 @@ def has_progressed(task: Task, attempt: Attempt) -> bool:
 def count_failure(task: Task, attempt: Attempt) -> Task:
     """Return the task as its next attempt needs it after `attempt` failed."""
     restarting = attempt.failure is not None and attempt.failure.kind in _RESTARTING
-    return replace(
-        task,
+    return task._replace(
         attempt=attempt.number + 1,
         failures=1 if has_progressed(task, attempt) else task.failures + 1,
         restarts=task.restarts + restarting,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,9 +10,10 @@ from dataclasses import replace
 from bulkfetch import events
 from bulkfetch.backlog import Backlog
 from bulkfetch.config import FetchConfig
-from bulkfetch.engine import Engine
+from bulkfetch.engine import Engine, Report
 from bulkfetch.errors import BulkfetchError
 from bulkfetch.events import Event, Progress
+from bulkfetch.inbox import Inbox
 from bulkfetch.intake import Intake
 from bulkfetch.journal import Journal
 from bulkfetch.models import Attempt, BadLine, Done, Entry, Failure, Outcome, PartInfo, Status, Task
@@ -23,14 +23,17 @@ from bulkfetch.scheduler import Ended, Moved, Requeued, Scheduler, Step
 from bulkfetch.summary import Summary
 from bulkfetch.urls import origin_of
 
-Message = tuple[Task, Attempt] | Progress | None  # None only wakes
+Message = Report | Progress
 
 _TURN = 0.1  # seconds; longest wait, so that the display and the deadlines are looked at
 _FLUSH_AFTER = 0.05  # seconds an outcome may wait for others before they are written together
 _FLUSH_COUNT = 256
 _LET_GO = 2.0  # seconds in-flight attempts have after a stop
 _BACKLOG_MOST = 1_000_000  # tasks on disk; then the manifest waits
+_READ_AHEAD = 8192  # tasks on disk up to which a starved run reads as fast as it can
+_LOOK_EVERY = 0.2  # seconds between later looks further down the manifest
 _REFILL = 64  # tasks taken from the backlog at once
+_BATCH = 16  # tasks handed to a worker at once
 _PERCENT_FROM = 100  # entries after which a percentage of failures means something
 
 
@@ -46,7 +49,7 @@ class Run:
         scheduler: Scheduler,
         summary: Summary,
         stop: threading.Event,
-        emit: Callable[[Event], None],
+        emit: Callable[[Event], None] | None,
         refresh: Callable[[float], None],
     ) -> None:
         self._config = config
@@ -55,28 +58,27 @@ class Run:
         self._scheduler = scheduler
         self.summary = summary
         self._stop = stop
-        self._emit = emit
+        self._listens = emit is not None  # events that come for every file are made only if so
+        self._emit = emit or _ignore
         self._refresh = refresh
-        self.inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self.inbox: Inbox[Message] = Inbox()
         self._backlog = Backlog()
         self._outcomes: list[Outcome] = []  # settled, not yet in the journal
         self._oldest = 0.0  # when the first of them was settled
-        self._flying: dict[bytes, Task] = {}
+        self._is_starved = False  # a worker is idle although tasks wait
+        self._next_look = 0.0  # when a starved run reads further ahead
+        self._told_done = False
         self._declared = 0  # bytes the manifest promises so far
         self._parts_dirty = False
 
-    def report(self, task: Task, attempt: Attempt) -> None:
-        """Take an attempt's end, from any thread."""
-        self.inbox.put((task, attempt))
-
-    def wake(self) -> None:
-        """Make the coordinator look around, from any thread."""
-        self.inbox.put(None)
+    def tell(self, report: Report) -> None:
+        """Take the end of an attempt, from any thread."""
+        self.inbox.put(report, wake=report.ends_batch)
 
     def outcomes(self, entries: Iterator[Entry | BadLine], engine: Engine) -> Iterator[Outcome]:
         """Yield every outcome once it is in the journal; ends when all are, or the run is stopped."""
         self._engine = engine
-        self._intake = intake = Intake(entries, self.wake, self._stop)
+        self._intake = intake = Intake(entries, self.inbox.wake, self._stop)
         started = time.monotonic()
         self._end = started + self._config.deadline if self._config.deadline else float("inf")
         intake.start()
@@ -124,16 +126,22 @@ class Run:
                 entries.append(entry)
         if entries:
             self._admit(entries)
-        if entries or self._intake.is_done:
-            done = self._intake.is_done
-            self._emit(events.Planned(self.summary.entries, self._declared, done))
+        if entries or self._intake.is_done != self._told_done:
+            self._told_done = self._intake.is_done
+            self._emit(events.Planned(self.summary.entries, self._declared, self._told_done))
 
     def _wants_more(self) -> bool:
-        scheduler = self._scheduler
-        if scheduler.queued + scheduler.active < self._config.window:
+        """Say whether to read on: the window has room, or workers starve behind the caps of busy hosts."""
+        if self._scheduler.queued < self._config.window:
             return True
-        hungry = scheduler.active < self._config.jobs
-        return hungry and len(self._backlog) < _BACKLOG_MOST
+        waiting = len(self._backlog)
+        if not self._is_starved or waiting >= _BACKLOG_MOST:
+            return False
+        now = time.monotonic()
+        if waiting >= _READ_AHEAD and now < self._next_look:
+            return False
+        self._next_look = now + _LOOK_EVERY
+        return True
 
     def _admit(self, entries: Sequence[Entry]) -> None:
         self.summary.entries += len(entries)
@@ -167,16 +175,22 @@ class Run:
         if len(self._backlog):
             self._refill()
         now = time.monotonic()
+        self._is_starved = False
         while self._scheduler.active < self._config.jobs:
             task = self._scheduler.take(now)
             if task is None:
+                self._is_starved = True
                 return
-            if not task.started:
-                deadline = now + self._config.entry_deadline if self._config.entry_deadline else None
-                task = replace(task, started=now, deadline=deadline)
-            self._flying[task.key] = task
+            batch = [task, *self._scheduler.take_along(task, _BATCH)]
+            self._engine.submit([self._started(each, now) for each in batch])
+
+    def _started(self, task: Task, now: float) -> Task:
+        if self._listens:
             self._emit(events.Started(task.path, redact_url(task.url), task.attempt))
-            self._engine.submit(task)
+        if task.started:
+            return task
+        bound = self._config.entry_deadline
+        return task._replace(started=now, deadline=now + bound if bound else None)
 
     def _wait(self) -> None:
         """Sleep until something happens, then deal with all that has."""
@@ -184,30 +198,33 @@ class Run:
         until = min(self._scheduler.next_time() or now + _TURN, now + _TURN)
         if self._outcomes:
             until = min(until, self._oldest + _FLUSH_AFTER)
-        try:
-            self._receive(self.inbox.get(timeout=max(0.0, until - now)))
-            while True:
-                self._receive(self.inbox.get_nowait())
-        except queue.Empty:
-            pass
+        self._receive(self.inbox.take(until - now))
         now = time.monotonic()
         if now >= self._end:
             self.stop(f"the deadline of {self._config.deadline:g} s passed")
         self._refresh(now)
 
-    def _receive(self, message: Message) -> None:
-        if message is None:
-            return
-        if isinstance(message, Progress):
-            if message.part.token:
-                self._journal.save_part(message.key, message.part)
-                self._parts_dirty = True
-            self._emit(message)
-            return
-        task, attempt = message
-        self._flying.pop(task.key, None)
+    def _receive(self, messages: list[Message]) -> None:
+        now = time.monotonic()
+        for message in messages:
+            if isinstance(message, Progress):
+                self._progressed(message)
+            else:
+                self._ended_attempt(message, now)
+
+    def _progressed(self, progress: Progress) -> None:
+        if progress.part.token:
+            self._journal.save_part(progress.key, progress.part)
+            self._parts_dirty = True
+        self._emit(progress)
+
+    def _ended_attempt(self, report: Report, now: float) -> None:
+        task, attempt, frees, unstarted = report
         self.summary.received += attempt.received
-        self._take_step(self._scheduler.settle(task, attempt, time.monotonic()), attempt)
+        step = self._scheduler.settle(task, attempt, now, frees=frees)
+        if unstarted:
+            self._scheduler.give_back(unstarted, now)
+        self._take_step(step, attempt)
 
     def _take_step(self, step: Step, attempt: Attempt) -> None:
         if isinstance(step, Requeued):
@@ -229,7 +246,7 @@ class Run:
     def _moved(self, step: Moved, attempt: Attempt) -> None:
         task, location = step.task, step.location
         self._emit(events.Redirected(task.path, redact_url(attempt.url), redact_url(location)))
-        self._add(replace(task, url=location, origin=origin_of(location), hops=attempt.hops))
+        self._add(task._replace(url=location, origin=origin_of(location), hops=attempt.hops))
 
     def _ended(self, step: Ended, attempt: Attempt) -> None:
         task = step.task
@@ -288,7 +305,7 @@ class Run:
     def _flush(self, *, now: bool = False) -> Iterator[Outcome]:
         """Write what has been settled, then tell it."""
         waited = time.monotonic() - self._oldest >= _FLUSH_AFTER
-        if now or waited or len(self._outcomes) >= _FLUSH_COUNT or not self._flying:
+        if now or waited or len(self._outcomes) >= _FLUSH_COUNT or not self._scheduler.active:
             yield from self._write()
         elif self._parts_dirty:
             self._journal.commit()
@@ -302,8 +319,9 @@ class Run:
         self._journal.settle([o for o in outcomes if o.key and o.reason not in _REMEMBERED])
         self._journal.commit()
         self._parts_dirty = False
-        for outcome in outcomes:
-            self._emit(events.Finished(outcome))
+        if self._listens:
+            for outcome in outcomes:
+                self._emit(events.Finished(outcome))
         return outcomes
 
     # -- ends ------------------------------------------------------------------------------------
@@ -317,10 +335,7 @@ class Run:
         """Wait a moment for the attempts under way: the watchdog shuts their sockets."""
         end = time.monotonic() + _LET_GO
         while self._scheduler.active and (left := end - time.monotonic()) > 0:
-            try:
-                self._receive(self.inbox.get(timeout=left))
-            except queue.Empty:
-                break
+            self._receive(self.inbox.take(left))
         self._scheduler.drain()
 
 
@@ -347,6 +362,10 @@ def _fetched(task: Task, attempt: Attempt, done: Done) -> Outcome:
         warnings=done.warnings,
         key=task.key,
     )
+
+
+def _ignore(event: Event) -> None:
+    """Stand for the listeners when there are none."""
 
 
 def _redacted(failure: Failure) -> Failure:

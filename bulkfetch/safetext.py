@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote, urlsplit
 
+from bulkfetch.masking import MASK, KnownSecrets
+
 # C0, DEL, C1, line separators, bidi controls, zero-width and tag characters, lone surrogates:
 # none of them may reach a terminal or forge a log line.
 _UNSAFE = re.compile(
@@ -28,7 +30,7 @@ _NAME = re.compile(
 _USERINFO = re.compile(r"://[^/?#\s]*@")
 _URL_VALUE = re.compile(r"[^&]+")
 _TEXT_VALUE = re.compile(r"[^&\s\"<>]+")
-MASK = "***"
+_KNOWN = KnownSecrets()  # of this process: whoever learns a secret registers it, whoever shows text asks
 
 
 def clean(text: str, limit: int = 0) -> str:
@@ -39,19 +41,24 @@ def clean(text: str, limit: int = 0) -> str:
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
+def register_secret(value: str, user: str | None = None) -> None:
+    """Have `redact` and `redact_url` mask `value`, and its basic authentication with `user`, from now on."""
+    _KNOWN.add(value, user)
+
+
 def redact_url(url: str) -> str:
-    """Return `url` without userinfo and with the values of secret parameters masked."""
-    return _redact(url, _URL_VALUE)
+    """Return `url` without userinfo, registered secrets and the values of secret parameters."""
+    return _KNOWN.mask(_redact(_KNOWN.mask(url), _URL_VALUE))
 
 
 def redact(text: str) -> str:
-    """Return `text` with every URL in it redacted, also one whose beginning is missing."""
-    return _redact(text, _TEXT_VALUE)
+    """Return `text` without registered secrets and with every URL in it redacted, also a URL's end alone."""
+    return _KNOWN.mask(_redact(_KNOWN.mask(text), _TEXT_VALUE))
 
 
 def has_secret(url: str) -> bool:
-    """Say whether `redact_url` would change `url`."""
-    return redact_url(url) != url
+    """Say whether `url` has userinfo or secret parameters; what is registered makes no difference."""
+    return _redact(url, _URL_VALUE) != url
 
 
 def host_of(url: str) -> str:

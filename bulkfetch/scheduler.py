@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -113,6 +113,21 @@ class Scheduler:
             return task
         return None
 
+    def take_along(self, task: Task, most: int) -> list[Task]:
+        """Return up to `most` tasks that follow `task`, just taken, in the same slot; often none."""
+        slot = self._slots[task.origin]
+        batch = [] if self._spacing else slot.ride_along(most)
+        self.queued -= len(batch)
+        return batch
+
+    def give_back(self, tasks: Sequence[Task], now: float) -> None:
+        """Take back tasks that were not started; they are the next ones again."""
+        for task in reversed(tasks):
+            slot = self._slot(task.origin, now)
+            slot.ready.appendleft(task)
+            self._offer(slot, now)
+        self.queued += len(tasks)
+
     def waiting(self, origin: Origin) -> int:
         """Return how many tasks of `origin` wait in memory."""
         slot = self._slots.get(origin)
@@ -122,16 +137,17 @@ class Scheduler:
         """Return the monotonic time at which something may become ready by itself."""
         return self._timers[0][0] if self._timers else None
 
-    def settle(self, task: Task, attempt: Attempt, now: float) -> Step:
-        """Take back a task after an attempt and say what becomes of it."""
+    def settle(self, task: Task, attempt: Attempt, now: float, *, frees: bool = True) -> Step:
+        """Take back a task after an attempt and say what becomes of it; `frees`: its slot is free again."""
         slot = self._slot(task.origin, now)
-        slot.active -= 1
-        self.active -= 1
+        if frees:
+            slot.active -= 1
+            self.active -= 1
         if attempt.failure is None:
-            slot.succeed(self._per_host)
+            slot.succeed(self._per_host, attempt.seconds)
             step = self._settle_good(task, attempt)
         elif attempt.reused and task.stale < MOST_STALE:  # RFC 9112 section 9.3.1: our race, not their fault
-            again = replace(task, stale=task.stale + 1, part=attempt.part)
+            again = task._replace(stale=task.stale + 1, part=attempt.part)
             step = self._requeue(again, attempt.failure, 0.0, now)
         else:
             step = self._settle_failed(slot, task, attempt, now)
@@ -151,13 +167,14 @@ class Scheduler:
         return tasks
 
     def _settle_good(self, task: Task, attempt: Attempt) -> Step:
-        task = self._count(task, attempt)
+        if attempt.received:
+            task = self._count(task, attempt)
         if attempt.redirect is not None:
             return Moved(task, attempt.redirect)
         return Ended(task, None)
 
     def _count(self, task: Task, attempt: Attempt) -> Task:
-        return replace(task, received=task.received + attempt.received, part=attempt.part)
+        return task._replace(received=task.received + attempt.received, part=attempt.part)
 
     def _delay(self, task: Task, failure: Failure) -> float:
         if failure.kind == "range":
@@ -197,7 +214,7 @@ class Scheduler:
             url, _, _ = split_userinfo(urls[mirror])
             origin = origin_of(url)
             if self._slot(origin, now).refused(now) is None:
-                return replace(task, url=url, origin=origin, mirror=mirror, hops=0)
+                return task._replace(url=url, origin=origin, mirror=mirror, hops=0)
         return None
 
     def _requeue(self, task: Task, failure: Failure, delay: float, now: float) -> Requeued | Ended:

@@ -49,6 +49,15 @@ VALUES = [
 ]  # fmt: skip
 
 
+def names_of(value):
+    return getattr(value, "_fields", None) or [field.name for field in dataclasses.fields(value)]
+
+
+def changed(value, **fields):
+    """Return a copy with other fields, of a NamedTuple or a dataclass."""
+    return type(value)(**{name: getattr(value, name) for name in names_of(value)} | fields)
+
+
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
 def test_every_value_pickles(value):
     copy = pickle.loads(pickle.dumps(value))
@@ -56,11 +65,12 @@ def test_every_value_pickles(value):
     assert type(copy) is type(value)
 
 
-@pytest.mark.parametrize("value", [v for v in VALUES if dataclasses.is_dataclass(v)], ids=type)
+@pytest.mark.parametrize("value", [v for v in VALUES if not isinstance(v, str)], ids=type)
 def test_values_are_frozen(value):
-    field = dataclasses.fields(value)[0].name
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        setattr(value, field, None)
+    with pytest.raises(AttributeError):
+        setattr(value, names_of(value)[0], None)
+    with pytest.raises((AttributeError, TypeError)):
+        value.no_such_field = None
 
 
 @pytest.mark.parametrize(
@@ -102,14 +112,14 @@ def test_a_record_is_json_with_the_users_columns_first():
 
 
 def test_our_fields_win_over_the_users_columns():
-    entry = dataclasses.replace(ENTRY, extra={"url": "theirs", "note": 1})
-    record = dataclasses.replace(OUTCOME, entry=entry).to_record()
+    entry = changed(ENTRY, extra={"url": "theirs", "note": 1})
+    record = changed(OUTCOME, entry=entry).to_record()
     assert record["url"] == ENTRY.urls[0]
     assert record["note"] == 1
 
 
 def test_a_failed_record_says_why():
-    outcome = dataclasses.replace(
+    outcome = changed(
         OUTCOME, status=Status.FAILED, failure=FAILURE, reason="stopped", warnings=("late",), sha256=""
     )
     record = json.loads(json.dumps(outcome.to_record()))

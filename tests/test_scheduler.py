@@ -641,7 +641,7 @@ class Traffic(RuleBasedStateMachine):
                 assert self.end(self.scheduler.settle(task, good(task), self.now)) == {task.key}
             if not self.inside:
                 break
-            self.now = max(self.now, self.scheduler.next_time())
+            self.now = max(self.now, self.scheduler.next_time() or self.now)
         assert not self.inside
         assert (self.scheduler.queued, self.scheduler.active) == (0, 0)
 

@@ -2,19 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
+from bulkfetch.errors import to_failure
 from bulkfetch.models import Attempt, Task
 
-Report = Callable[[Task, Attempt], None]  # called once per submitted task, from any thread
+
+class Report(NamedTuple):
+    """An attempt has ended."""
+
+    task: Task
+    attempt: Attempt
+    ends_batch: bool  # the worker is free again, and its slot with it
+    unstarted: tuple[Task, ...] = ()  # of the same batch, handed back
+
+
+Worker = Callable[[Task], Attempt]
+Tell = Callable[[Report], None]  # called from any thread
 
 
 class Engine(Protocol):
-    """Runs attempts and reports each."""
+    """Runs batches of attempts, each batch on one worker, and reports every attempt."""
 
-    def submit(self, task: Task) -> None:
-        """Start an attempt at `task` as soon as a worker is free."""
+    def submit(self, batch: Sequence[Task]) -> None:
+        """Start the attempts as soon as a worker is free; one that fails ends its batch."""
 
     def close(self, seconds: float) -> bool:
         """Let the workers go; False when some did not end within `seconds`."""
+
+
+def run_batch(batch: Sequence[Task], worker: Worker, tell: Tell) -> None:
+    """Make one attempt at each task in turn; what follows a failure is handed back unstarted."""
+    last = len(batch) - 1
+    for i, task in enumerate(batch):
+        attempt = _guarded(task, worker)
+        ends = i == last or attempt.failure is not None
+        tell(Report(task, attempt, ends, tuple(batch[i + 1 :]) if ends else ()))
+        if ends:
+            return
+
+
+def _guarded(task: Task, worker: Worker) -> Attempt:
+    """Make the attempt; whatever escapes it must not take the task with it (fault P12)."""
+    try:
+        return worker(task)
+    except BaseException as exc:  # noqa: BLE001 - SystemExit and MemoryError too: the worker goes on
+        return Attempt(task.attempt, failure=to_failure(exc), url=task.url)

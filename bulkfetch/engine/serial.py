@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
-from bulkfetch.engine.base import Report
-from bulkfetch.models import Attempt, Task
+from bulkfetch.engine.base import Tell, Worker, run_batch
+from bulkfetch.models import Task
 
 
 class SerialEngine:
-    """Runs each attempt when it is submitted."""
+    """Runs each batch when it is submitted."""
 
-    def __init__(self, worker: Callable[[Task], Attempt], report: Report) -> None:
+    def __init__(self, worker: Worker, tell: Tell) -> None:
         self._worker = worker
-        self._report = report
+        self._tell = tell
 
-    def submit(self, task: Task) -> None:
-        """Run one attempt and report it."""
-        self._report(task, self._worker(task))
+    def submit(self, batch: Sequence[Task]) -> None:
+        """Run the attempts and report them."""
+        run_batch(batch, self._worker, self._tell)
 
     def close(self, seconds: float) -> bool:
         """Nothing runs outside `submit`."""

@@ -19,10 +19,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from intercept import Call, Intercept, Observer
-from record import Recorder
+from harness.intercept import Call, Intercept, Observer
+from harness.record import Recorder
 
 BOOT_FILE = "/proc/sys/kernel/random/boot_id"
 

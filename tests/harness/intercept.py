@@ -23,7 +23,8 @@ class Call:
     path: str = ""  # absolute where it can be known
     target: str = ""  # the second name of a rename
     flags: int = 0  # of open
-    data: bytes = b""  # of write
+    fd: int = -1
+    size: int = 0  # of ftruncate
     sql: str = ""
 
 
@@ -77,8 +78,7 @@ class Intercept:
         if name in _BY_FD and isinstance(first, int):
             with self._lock:
                 path = self._paths.pop(first, "") if name == "close" else self._paths.get(first, "")
-            data = bytes(args[1]) if name == "write" and path else b""
-            return Call(name, path, data=data)
+            return Call(name, path, fd=first, size=args[1] if name == "ftruncate" else 0)
         folder = options.get("src_dir_fd") if name in _TWO_NAMES else options.get("dir_fd")
         path = self._absolute(first, folder)
         if name in _TWO_NAMES:
@@ -96,8 +96,10 @@ class Intercept:
 
 def _connection_class(observer: Observer) -> type[sqlite3.Connection]:
     class Watched(sqlite3.Connection):
+        path = ""
+
         def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
-            call = Call("commit" if sql == "COMMIT" else "sql", sql=sql)
+            call = Call("commit" if sql == "COMMIT" else "sql", self._file(), sql=sql)
             observer.before(call)
             result = super().execute(sql, *args)
             observer.after(call, result)
@@ -106,8 +108,14 @@ def _connection_class(observer: Observer) -> type[sqlite3.Connection]:
         def commit(self) -> None:
             if not self.in_transaction:
                 return
-            observer.before(Call("commit"))
+            call = Call("commit", self._file())
+            observer.before(call)
             super().commit()
-            observer.after(Call("commit"), None)
+            observer.after(call, None)
+
+        def _file(self) -> str:
+            if not self.path:
+                self.path = str(super().execute("PRAGMA database_list").fetchone()[2]) or "memory"
+            return self.path
 
     return Watched

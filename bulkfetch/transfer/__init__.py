@@ -1,0 +1,6 @@
+"""One attempt, from request to committed file. It never sleeps for back-off, never retries, never draws."""
+
+from bulkfetch.transfer.attempt import run_attempt
+from bulkfetch.transfer.context import Context
+
+__all__ = ["Context", "run_attempt"]

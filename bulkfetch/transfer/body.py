@@ -1,0 +1,249 @@
+"""The bytes of one attempt: from the reply into a part, from the part into the file."""
+
+from __future__ import annotations
+
+import functools
+import time
+from dataclasses import replace
+
+from bulkfetch import errors
+from bulkfetch.checksums import Digests
+from bulkfetch.codings import Decoder, choose_decoder
+from bulkfetch.events import Progress
+from bulkfetch.headers import parse_date
+from bulkfetch.limits import NoLimit
+from bulkfetch.models import NO_PART, Action, BodyPlan, Done, Failure, Head, PartInfo, Task
+from bulkfetch.resume import plan_request
+from bulkfetch.store import Part
+from bulkfetch.transfer.checks import HTML_TYPES, check_growth, check_html, check_replacing
+from bulkfetch.transfer.context import Context
+from bulkfetch.transport import Reply
+
+_CHUNK = 1024 * 1024  # largest read
+_START = 64  # bytes by which a page is told
+_EVENT_EVERY = 0.1  # seconds between progress events of one body
+_JOURNALLED = 1024 * 1024  # bytes of a body that may be missing in the journal
+_USELESS = frozenset({"range", "digest", "decode"})  # failures after which stored bytes are worth nothing
+_USELESS_BODY = frozenset({"size", "too-large"})  # the same, once bytes of this attempt are among them
+_FUTURE = 86400.0  # seconds a modification time may be ahead of our clock (fault F18)
+_BROKEN = (errors.Truncated, errors.ConnectionLost, errors.TimedOut, errors.TooSlow)
+
+
+class Body:
+    """Stores what comes and knows what the next attempt may rely on."""
+
+    def __init__(self, task: Task, context: Context) -> None:
+        self._task = task
+        self._entry = task.entry
+        self._context = context
+        self._config = context.config
+        self._part: Part | None = None
+        self._validator: str | None = None  # pins the bytes in the part
+        self._total: int | None = None
+        self._digests = self._new_digests()
+        self._has_begun = False  # the part holds, or is about to hold, bytes of this attempt's answer
+        self._restarted_from = 0  # bytes an earlier attempt had stored and this one threw away
+        self._warnings: list[str] = []
+        self.left = task.part  # what the next attempt may rely on
+        self.received = 0
+
+    # -- what is there ---------------------------------------------------------------------------
+
+    def adopt(self) -> tuple[tuple[str, str], ...]:
+        """Open what an earlier attempt left and return the request fields that ask for the rest."""
+        known = self._task.part
+        if not known.token:
+            return ()
+        self.left = NO_PART
+        part = self._context.store.adopt_part(self._task.key, known.token, known.offset, self._task.path)
+        if part is None:
+            return ()
+        self._part = part
+        self.left = PartInfo(part.offset, known.validator, known.total, known.token)
+        fields = plan_request(self.left, digest_known=bool(self._entry.digests))
+        if not fields:  # nothing pins its bytes
+            self._discard()
+            return ()
+        self._validator, self._total = known.validator, known.total
+        for data in part.read_back():
+            self._context.lease.check()
+            self._digests.update(data)
+        return fields
+
+    def put_away(self) -> None:
+        """Close the part for the next attempt."""
+        if self._part is not None:
+            self._part.close()
+            self._part = None
+
+    def keep_or_discard(self, failure: Failure) -> Failure:
+        """Keep the bytes that another attempt can continue, remove all others."""
+        part = self._part
+        if part is None:
+            return failure
+        useless = failure.kind in _USELESS or (self._has_begun and failure.kind in _USELESS_BODY)
+        part.close()
+        if part.offset <= 0 or useless or part.is_spoiled or not self._is_pinned():
+            self._discard()
+            return failure
+        self.left = PartInfo(part.offset, self._validator, self._total, part.token)
+        self._part = None
+        if failure.kind == "disk" and part.offset == self._total:  # fault F16
+            return replace(failure, message=f"{failure.message}; the file is kept for the next run")
+        return failure
+
+    def _is_pinned(self) -> bool:
+        return self._validator is not None or bool(self._entry.digests)
+
+    def _discard(self) -> None:
+        if self._part is not None:
+            self._context.store.discard(self._part)
+            self._part = None
+        self.left = NO_PART
+
+    # -- what comes ------------------------------------------------------------------------------
+
+    def receive(self, reply: Reply, plan: BodyPlan) -> None:
+        """Store the body as planned; raises `TransferError` when it is not the whole."""
+        if plan.action is Action.COMPLETE:
+            self._has_begun = True
+            return
+        head = reply.head
+        decoder = choose_decoder(head.codings, self._task.path)
+        if plan.size is None and decoder is None and head.length is None and not head.chunked:
+            self._accept_unverified()
+        try:
+            self._read_all(reply, plan, decoder)
+            if decoder is not None:
+                decoder.finish()
+            elif plan.size is not None and self._offset < plan.size:
+                raise errors.Truncated("the body ended early")
+        except _BROKEN as exc:
+            raise type(exc)(f"{exc} after {self._progress(plan)}") from exc
+        if reply.surplus:
+            self._warnings.append("more bytes than declared followed")
+
+    def _read_all(self, reply: Reply, plan: BodyPlan, decoder: Decoder | None) -> None:
+        bucket, lease = self._context.bucket, self._context.lease
+        is_limited = not isinstance(bucket, NoLimit)
+        size = min(_CHUNK if plan.size is None else max(plan.size - plan.start, 1), _CHUNK, bucket.chunk)
+        is_large = plan.size is not None and plan.size >= _JOURNALLED
+        next_event = 0.0 if is_large else time.monotonic() + _EVENT_EVERY
+        reported = plan.start
+        data = _read_first(reply, size)
+        while data:
+            self.received += len(data)
+            lease.received = self.received
+            if is_limited:
+                lease.pause(functools.partial(bucket.take, len(data)))
+            for piece in (data,) if decoder is None else decoder.decode(data):
+                self._store(piece, plan, reply.head)
+            now = time.monotonic()
+            if now >= next_event or self._offset - reported >= _JOURNALLED:  # what a kill may cost
+                next_event, reported = now + _EVENT_EVERY, self._offset
+                self._report(plan)
+            lease.check()
+            data = reply.read(size)
+        if not self._has_begun:
+            self._begin(plan, reply.head, b"")
+
+    def _store(self, data: bytes, plan: BodyPlan, head: Head) -> None:
+        if not self._has_begun:
+            self._begin(plan, head, data)
+        if self._part is None:
+            self._part = self._context.store.new_part(self._task.key, self._task.path)
+        self._part.write(data)
+        self._digests.update(data)
+        if plan.size is None:
+            check_growth(self._part.offset, self._entry, self._config)
+
+    def _begin(self, plan: BodyPlan, head: Head, first: bytes) -> None:
+        """Look at the first bytes before anything stored is touched (faults R01, R17)."""
+        if plan.action is Action.RESTART:
+            check_html(head, first, self._task, self._config, is_resuming=self._offset > 0)
+            if self._part is not None:
+                self._restarted_from = self._offset
+                self._part.restart()
+                self._digests = self._new_digests()
+            self.left = NO_PART
+        self._has_begun = True
+        self._validator, self._total = plan.validator, plan.size
+
+    def _accept_unverified(self) -> None:
+        """Nothing says how long the body is, so a cut would look like its end (faults B06, S02)."""
+        if self._entry.size is not None or self._entry.digests:
+            return
+        if self._config.strict:
+            raise errors.ProtocolViolation("the server does not say how long the body is (--strict)")
+        self._warnings.append("length unverified")
+
+    def _report(self, plan: BodyPlan) -> None:
+        part = NO_PART
+        if self._part is not None and self._is_pinned():
+            part = PartInfo(self._part.offset, self._validator, self._total, self._part.token)
+        shown = (self._offset, plan.size, self.received)
+        self._context.emit(Progress(self._task.key, self._task.path, *shown, part=part))
+
+    def _progress(self, plan: BodyPlan) -> str:
+        text = f"{self._offset} bytes" if plan.size is None else f"{self._offset} of {plan.size} bytes"
+        if self._restarted_from:  # fault R25
+            return f"{text}; the {self._restarted_from} stored before belong to another version of the file"
+        return text
+
+    @property
+    def _offset(self) -> int:
+        return self._part.offset if self._part is not None else 0
+
+    # -- the file --------------------------------------------------------------------------------
+
+    def finish(self, head: Head, plan: BodyPlan) -> Done:
+        """Verify, close and commit."""
+        context, task, config = self._context, self._task, self._config
+        if self._part is None:
+            self._part = context.store.new_part(task.key, task.path)
+        part = self._part
+        self._verify(part.offset)
+        check_replacing(part.offset, task, context.store)
+        context.lease.check()
+        etag, last_modified = _validators(head, plan)
+        mtime_ns = part.finish(_modified(last_modified), durable=config.fsync)
+        context.store.commit(part, task.path, replace=task.replace)
+        self._part, self.left = None, NO_PART
+        digest = "" if config.digest == "none" else self._digests.hexdigest(config.digest)
+        if part.offset == 0 and self._entry.size is None:
+            self._warnings.append("empty")
+        return Done(part.offset, digest, config.digest, etag, last_modified, mtime_ns, tuple(self._warnings))
+
+    def _verify(self, size: int) -> None:
+        if self._entry.size is not None and size != self._entry.size:
+            raise errors.SizeMismatch(f"{size} bytes came, the manifest declares {self._entry.size}")
+        for name, wanted in self._entry.digests:
+            got = self._digests.hexdigest(name)
+            if got != wanted:
+                raise errors.DigestMismatch(f"{name} is {got}, the manifest declares {wanted}")
+
+    def _new_digests(self) -> Digests:
+        return Digests({self._config.digest, *(name for name, _ in self._entry.digests)} - {"none"})
+
+
+def _read_first(reply: Reply, size: int) -> bytes:
+    """Return the first bytes; of what calls itself a page, enough to tell."""
+    data = reply.read(size)
+    if reply.head.content_type in HTML_TYPES:
+        while 0 < len(data) < _START and (more := reply.read(size)):
+            data += more
+    return data
+
+
+def _validators(head: Head, plan: BodyPlan) -> tuple[str | None, str | None]:
+    """Return ETag and Last-Modified; a 416 need not repeat the one that pinned the part."""
+    pinned = plan.validator or ""
+    is_etag = pinned.startswith('"')
+    etag = head.etag or (pinned if is_etag else None)
+    return etag, head.last_modified or (None if is_etag else pinned or None)
+
+
+def _modified(text: str | None) -> float | None:
+    """Return a modification time worth setting (fault F18)."""
+    when = parse_date(text) if text else None
+    return when if when is not None and 0 < when <= time.time() + _FUTURE else None

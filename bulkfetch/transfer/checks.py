@@ -1,0 +1,57 @@
+"""What an answer must be like before, and while, its body is stored."""
+
+from __future__ import annotations
+
+import mimetypes
+
+from bulkfetch import errors
+from bulkfetch.config import FetchConfig
+from bulkfetch.models import Entry, Head, Task
+from bulkfetch.store import LocalStore
+
+HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
+_HTML_STARTS = tuple(
+    f"<{tag}".encode() for tag in ("!doctype html", "html", "head", "body", "script", "meta", "!--")
+)
+
+
+def check_size(size: int, entry: Entry, config: FetchConfig) -> None:
+    """Compare the length the server names with what is declared and allowed."""
+    if entry.size is not None and size != entry.size:
+        raise errors.SizeMismatch(f"the server has {size} bytes, the manifest declares {entry.size}")
+    if config.max_size is not None and size > config.max_size:
+        raise errors.TooLarge(f"{size} bytes is over --max-size {config.max_size}")
+
+
+def check_growth(size: int, entry: Entry, config: FetchConfig) -> None:
+    """Compare what is stored so far of a body of unknown length with what is declared and allowed."""
+    if entry.size is not None and size > entry.size:
+        raise errors.SizeMismatch(f"the body is longer than the {entry.size} bytes the manifest declares")
+    if config.max_size is not None and size > config.max_size:
+        raise errors.TooLarge(f"the body is over --max-size {config.max_size}")
+
+
+def check_replacing(size: int, task: Task, store: LocalStore) -> None:
+    """Refuse an empty answer in place of a file that holds something (fault B25)."""
+    if size or not task.replace or task.entry.size == 0 or task.entry.digests:
+        return
+    found = store.find(task.path)
+    if found is not None and found.st_size > 0:
+        raise errors.WrongContent("an empty answer does not replace the file that is there")
+
+
+def check_html(head: Head, first: bytes, task: Task, config: FetchConfig, *, is_resuming: bool) -> None:
+    """Refuse a page under a name that promises something else (faults B26, R17)."""
+    if head.content_type not in HTML_TYPES or config.allow_html:
+        return
+    promised, _ = mimetypes.guess_type(task.path, strict=False)
+    if promised is None or promised in HTML_TYPES:
+        return
+    if not first.lstrip(b"\xef\xbb\xbf \t\r\n")[:16].lower().startswith(_HTML_STARTS):
+        return
+    if is_resuming:
+        text = "an HTML page came instead of the rest of the file: the link may have expired"
+        raise errors.NotAuthorised(text, status_code=head.status)
+    if not task.entry.digests:  # a digest decides better
+        text = f"an HTML page came where {promised} was expected; --allow-html keeps it"
+        raise errors.WrongContent(text, status_code=head.status)

@@ -1,0 +1,27 @@
+"""What the attempts of one worker share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bulkfetch.config import FetchConfig
+from bulkfetch.events import Progress
+from bulkfetch.limits import NoLimit, TokenBucket
+from bulkfetch.store import LocalStore
+from bulkfetch.transport import Transport
+from bulkfetch.watchdog import Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the attempts of one worker share."""
+
+    config: FetchConfig
+    store: LocalStore
+    transport: Transport
+    bucket: TokenBucket | NoLimit
+    stop: threading.Event
+    lease: Lease
+    emit: Callable[[Progress], None]  # never blocks

@@ -1,0 +1,85 @@
+"""The requests of one attempt: from the task's URL along the redirects within its origin."""
+
+from __future__ import annotations
+
+import base64
+
+from bulkfetch import errors
+from bulkfetch.dns import is_public
+from bulkfetch.models import Head, Task
+from bulkfetch.retry import REDIRECTS
+from bulkfetch.transfer.context import Context
+from bulkfetch.transport import Reply
+from bulkfetch.urls import join_redirect, origin_of, split_userinfo
+
+MOST_HOPS = 10
+
+Fields = tuple[tuple[str, str], ...]
+
+
+class Trail:
+    """Follows redirects; one that leaves the origin ends the attempt, for the scheduler to go on there."""
+
+    def __init__(self, task: Task, context: Context) -> None:
+        self._task = task
+        self._context = context
+        self.url = task.url  # asked last
+        self.hops = task.hops
+        self.is_public = task.came_from_public and task.hops > 0  # a public address has redirected us
+
+    def follow(self, asked: Fields) -> Reply | str:
+        """Return the final reply, or the URL under another origin that a redirect names.
+
+        Args:
+            asked: fields besides the user's.
+
+        Raises:
+            TransferError: no final answer came.
+        """
+        origin, context = self._task.origin, self._context
+        headers = {**self._own_headers(), **dict(asked)}
+        while True:
+            reply = context.transport.open(
+                origin, self.url, headers, context.lease, public_only=self.is_public
+            )
+            if reply.head.status not in REDIRECTS:
+                return reply
+            reply.close()
+            self.is_public = self.is_public or is_public(reply.peer or "")
+            target = self._target(reply.head)
+            if origin_of(target) != origin:
+                return target
+            self.url = target
+
+    def _target(self, head: Head) -> str:
+        """Return where a redirect leads; raises `RedirectRefused` when it is not followed."""
+        self.hops += 1
+        if self.hops > MOST_HOPS:
+            raise _refused(head, f"more than {MOST_HOPS} redirects")
+        if not head.location:
+            raise _refused(head, f"a {head.status} answer names no location")
+        try:
+            target = join_redirect(self.url, head.location)
+        except errors.LineError as exc:
+            raise _refused(head, f"redirect not followed: {exc}") from exc
+        if self.url.startswith("https:") and target.startswith("http:"):  # fault A05
+            raise _refused(head, "redirect from https to http not followed")
+        return target
+
+    def _own_headers(self) -> dict[str, str]:
+        """Return the user's headers, only for the origin the manifest names (promise 3)."""
+        entry = self._task.entry
+        manifest_url = entry.urls[self._task.mirror]
+        if origin_of(manifest_url) != self._task.origin:
+            return {}
+        headers = {**dict(self._context.config.headers), **dict(entry.headers)}
+        if "@" in manifest_url and not any(name.lower() == "authorization" for name in headers):
+            _, user, password = split_userinfo(manifest_url)
+            if user is not None:
+                pair = f"{user}:{password or ''}".encode()
+                headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+        return headers
+
+
+def _refused(head: Head, text: str) -> errors.RedirectRefused:
+    return errors.RedirectRefused(text, status_code=head.status)
