@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 
-from bulkfetch.errors import BulkfetchError
 from bulkfetch.models import BadLine, Entry
 
 _MOST = 1024  # entries read ahead of the planner
@@ -38,18 +37,19 @@ class Intake:
     @property
     def is_done(self) -> bool:
         """Say whether everything has been read and taken."""
-        return self._ended and not self._buffer
+        return self._ended and not self._buffer and self._error is None
 
     def take(self) -> list[Entry | BadLine]:
         """Return what has been read since the last call.
 
         Raises:
-            BulkfetchError: the manifest cannot be read on; everything before it has been handed out.
+            BaseException: what ended the reading; everything before it has been handed out.
         """
         with self._room:
             taken, self._buffer = self._buffer, []
             self._room.notify()
-        if not taken and self._ended and self._error is not None:
+            is_over = self._ended and not taken
+        if is_over and self._error is not None:
             error, self._error = self._error, None
             raise error
         return taken
@@ -59,9 +59,7 @@ class Intake:
             for entry in self._entries:
                 if not self._put(entry):
                     break
-        except BulkfetchError as exc:
-            self._error = exc
-        except Exception as exc:  # noqa: BLE001 - the caller's own iterator may raise anything: it is told there
+        except BaseException as exc:  # noqa: BLE001 - the caller's own iterator may raise anything: it is told there
             self._error = exc
         finally:
             self._ended = True

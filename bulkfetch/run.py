@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -77,6 +78,7 @@ class Run:
 
     def outcomes(self, entries: Iterator[Entry | BadLine], engine: Engine) -> Iterator[Outcome]:
         """Yield every outcome once it is in the journal; ends when all are, or the run is stopped."""
+        owner = os.getpid()
         self._engine = engine
         self._intake = intake = Intake(entries, self.inbox.wake, self._stop)
         started = time.monotonic()
@@ -95,10 +97,8 @@ class Run:
             self.summary.complete = intake.is_done and self.summary.finished == self.summary.entries
         finally:  # also when the caller drops the iterator
             self._stop.set()
-            self._let_go()
-            self._write()
-            self._backlog.close()
-            self.summary.seconds = time.monotonic() - started
+            if os.getpid() == owner:  # a forked child has no workers, and the journal is not its own (fault K11)
+                self._wind_up(started)
 
     def stop(self, reason: str) -> None:
         """End the run early; what is under way is let go and stays resumable."""
@@ -157,6 +157,7 @@ class Run:
                 self._add(planned)
         if spilled:
             self._backlog.put(spilled)
+        self._journal.commit()  # before any of them starts: a killed run's files are known by these rows
 
     def _add(self, task: Task) -> None:
         refusal = self._scheduler.add(task, time.monotonic())
@@ -330,6 +331,17 @@ class Run:
         scheduler = self._scheduler
         waiting = scheduler.queued or scheduler.active or len(self._backlog) or self._outcomes
         return self._intake.is_done and not waiting
+
+    def _wind_up(self, started: float) -> None:
+        """Keep what there is to keep; each step even where one before it fails."""
+        try:
+            self._let_go()
+        finally:
+            try:
+                self._write()
+            finally:
+                self._backlog.close()
+                self.summary.seconds = time.monotonic() - started
 
     def _let_go(self) -> None:
         """Wait a moment for the attempts under way: the watchdog shuts their sockets."""

@@ -107,6 +107,50 @@ def test_without_a_rate_all_start_at_once(slot):
     assert slot.active == 3
 
 
+# -- batches --------------------------------------------------------------------------------------
+
+
+def task_of(size=None):
+    return TASK._replace(entry=Entry(TASK.entry.urls, size=size))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "waiting", "most", "along"),
+    [
+        (0.001, 800, 16, 15),
+        (0.001, 80, 16, 9),
+        (0.001, 8, 16, 0),
+        (0.005, 800, 16, 3),
+        (0.02, 800, 16, 0),
+        (5.0, 800, 16, 0),
+        (0.0, 800, 16, 0),
+    ],
+    ids=["fast", "shared among connections", "few wait", "not so fast", "slow", "very slow", "not known"],
+)
+def test_small_files_of_a_fast_host_ride_along(slot, seconds, waiting, most, along):
+    slot.ready.extend([TASK] * waiting)
+    slot.succeed(8, seconds)
+    assert len(slot.ride_along(most)) == along
+    assert len(slot.ready) == waiting - along
+
+
+def test_only_small_files_ride_along(slot):
+    small, large = task_of(1000), task_of(10**9)
+    slot.ready.extend([small, small, large, *[small] * 800])
+    slot.succeed(8, 0.001)
+    assert slot.ride_along(16) == [small, small]
+
+
+def test_nothing_rides_along_to_a_host_in_trouble(slot):
+    slot.ready.extend([TASK] * 800)
+    slot.succeed(8, 0.001)
+    slot.cool(POLICY, busy(2.0), NOW, 0.0)
+    assert slot.ride_along(16) == []
+    slot.succeed(8, 0.001)
+    miss(slot, 1)
+    assert slot.ride_along(16) == []
+
+
 # -- cooldown -------------------------------------------------------------------------------------
 
 

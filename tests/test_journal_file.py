@@ -134,7 +134,7 @@ def test_a_journal_of_another_shape_is_kept_aside(folder, opened, statements):
 
 def test_a_missing_table_is_made_again(folder, opened):
     fill(folder)
-    edit(folder, "DROP TABLE parts", "DROP INDEX entries_path")
+    edit(folder, "DROP TABLE parts", "DROP TABLE names")
     journal = opened(folder)
     assert (journal.notices, journal.all_tokens(), journal.counts()) == ([], set(), {"fetched": 300})
 

@@ -129,6 +129,25 @@ def test_what_has_not_started_can_be_taken_back():
     assert scheduler.take(NOW + 100).url == B
 
 
+def test_a_batch_shares_one_slot():
+    scheduler = scheduler_of(1)
+    add_all(scheduler, *(task_of(A) for _ in range(200)))
+    first = scheduler.take(NOW)
+    assert scheduler.take_along(first, 16) == []  # how fast the host is is not known yet
+    scheduler.settle(first, good(first, seconds=0.001), NOW)
+    first = scheduler.take(NOW)
+    batch = scheduler.take_along(first, 16)
+    assert len(batch) == 15
+    assert (scheduler.queued, scheduler.active) == (200 - 1 - 16, 1)
+    for task in (first, *batch[:5]):
+        scheduler.settle(task, good(task), NOW, frees=False)
+        assert scheduler.take(NOW) is None
+    scheduler.give_back(batch[6:], NOW)
+    assert scheduler.queued == 200 - 1 - 7
+    scheduler.settle(batch[5], good(batch[5]), NOW)
+    assert scheduler.take(NOW) == batch[6]
+
+
 # -- good ends ------------------------------------------------------------------------------------
 
 
@@ -546,27 +565,31 @@ class Traffic(RuleBasedStateMachine):
             RetryPolicy(retries=2), self.per_host, host_rate=self.rate, chance=lambda: self.chance
         )
         self.inside = set()  # keys of the tasks that have no end yet
-        self.running = {}
+        self.batches = []  # what workers have: tasks that share a slot, in their order
         self.starts = {}
 
-    @rule(urls=st.lists(st.sampled_from([A, B, C]), min_size=1, max_size=3))
-    def add(self, urls):
-        task = task_of(*urls)
-        if self.scheduler.add(task, self.now) is None:
-            self.inside.add(task.key)
+    @rule(
+        urls=st.lists(st.sampled_from([A, B, C]), min_size=1, max_size=3), times=st.sampled_from([1, 1, 40])
+    )
+    def add(self, urls, times):
+        for _ in range(times):
+            task = task_of(*urls)
+            if self.scheduler.add(task, self.now) is None:
+                self.inside.add(task.key)
 
-    @rule()
-    def take(self):
+    @rule(most=st.integers(1, 16))
+    def take(self, most):
         task = self.scheduler.take(self.now)
         if task is None:
             due = self.scheduler.next_time()
             assert due is None or due > self.now
             return
-        assert task.key in self.inside
-        assert task.key not in self.running
-        self.running[task.key] = task
+        batch = [task, *self.scheduler.take_along(task, most)]
+        assert len(batch) <= most
+        assert {other.origin for other in batch} == {task.origin}
+        self.batches.append(batch)
         last = self.starts.get(task.origin, float("-inf"))
-        assert self.rate is None or self.now - last >= 1 / self.rate - 1e-9
+        assert self.rate is None or (len(batch) == 1 and self.now - last >= 1 / self.rate - 1e-9)
         self.starts[task.origin] = self.now
 
     @rule(seconds=SECONDS)
@@ -577,40 +600,54 @@ class Traffic(RuleBasedStateMachine):
     def change_luck(self, chance):
         self.chance = chance
 
-    @precondition(lambda self: self.running)
-    @rule(data=st.data())
-    def succeed(self, data):
-        task = self.pick(data)
-        assert self.end(self.scheduler.settle(task, good(task), self.now)) == {task.key}
+    @precondition(lambda self: self.batches)
+    @rule(data=st.data(), seconds=st.sampled_from([0.0, 0.001, 5.0]))
+    def succeed(self, data, seconds):
+        task, frees = self.pick(data)
+        step = self.scheduler.settle(task, good(task, seconds=seconds), self.now, frees=frees)
+        assert self.end(step) == {task.key}
 
-    @precondition(lambda self: self.running)
+    @precondition(lambda self: self.batches)
     @rule(data=st.data(), to=st.sampled_from([A, B]))
     def redirect(self, data, to):
-        task = self.pick(data)
-        step = self.scheduler.settle(task, Attempt(task.attempt, redirect=to), self.now)
+        task, frees = self.pick(data)
+        step = self.scheduler.settle(task, Attempt(task.attempt, redirect=to), self.now, frees=frees)
         assert isinstance(step, Moved)
-        moved = Task(task.entry, task.key, "x", to, origin_of(to), task.attempt, mirror=task.mirror)
+        moved = step.task._replace(url=to, origin=origin_of(to))
         if self.scheduler.add(moved, self.now) is not None:
             self.inside.remove(task.key)
 
-    @precondition(lambda self: self.running)
+    @precondition(lambda self: self.batches)
     @rule(
         data=st.data(), kind=KINDS, reused=st.booleans(), offset=st.integers(0, 10**5),
         asked=st.sampled_from([None, None, 0.0, 2.0, 9999.0]),
     )  # fmt: skip
     def fail(self, data, kind, reused, offset, asked):
-        task = self.pick(data)
+        task, frees = self.pick(data)
         status = {"throttled": 429, "server": 500, "not-found": 404}.get(kind)
         failure = Failure(kind, "why", status, asked if status else None, kind not in PERMANENT)
         attempt = failed(task, failure, reused=reused and kind == "reset", part=PartInfo(offset))
-        step = self.scheduler.settle(task, attempt, self.now)
+        step = self.scheduler.settle(task, attempt, self.now, frees=frees)
         if isinstance(step, Requeued):
             assert step.delay >= 0.0
             assert step.task.key == task.key
         self.end(step)
 
+    @precondition(lambda self: self.batches)
+    @rule(data=st.data())
+    def give_back(self, data):
+        batch = data.draw(st.sampled_from(self.batches))
+        self.scheduler.give_back(batch[1:], self.now)
+        del batch[1:]
+
     def pick(self, data):
-        return self.running.pop(data.draw(st.sampled_from(sorted(self.running))))
+        """Return the first task of a batch, and whether it is the last one."""
+        index = data.draw(st.integers(0, len(self.batches) - 1))
+        task = self.batches[index].pop(0)
+        frees = not self.batches[index]
+        if frees:
+            del self.batches[index]
+        return task, frees
 
     def end(self, step):
         ended = {task.key for task, _ in step.dropped}
@@ -618,27 +655,28 @@ class Traffic(RuleBasedStateMachine):
         if isinstance(step, Ended):
             ended.add(step.task.key)
         assert ended <= self.inside
-        assert not ended & set(self.running)
+        assert not ended & {task.key for batch in self.batches for task in batch}
         self.inside -= ended
         return ended
 
     @invariant()
     def counts_are_true(self):
-        assert self.scheduler.active == len(self.running)
-        assert self.scheduler.queued == len(self.inside) - len(self.running)
+        assert self.scheduler.active == len(self.batches)
+        assert self.scheduler.queued == len(self.inside) - sum(map(len, self.batches))
 
     @invariant()
     def no_host_is_crowded(self):
-        assert (
-            max(Counter(task.origin for task in self.running.values()).values(), default=0) <= self.per_host
-        )
+        assert max(Counter(batch[0].origin for batch in self.batches).values(), default=0) <= self.per_host
 
     def teardown(self):
         """Whatever has happened, good answers bring every task to its end."""
         for _ in range(10 * len(self.inside) + 10):
-            running, self.running = [*self.running.values(), *take_all(self.scheduler, self.now)], {}
-            for task in running:
-                assert self.end(self.scheduler.settle(task, good(task), self.now)) == {task.key}
+            self.batches += [[task] for task in take_all(self.scheduler, self.now)]
+            batches, self.batches = self.batches, []
+            for batch in batches:
+                for task in batch:
+                    step = self.scheduler.settle(task, good(task), self.now, frees=task is batch[-1])
+                    assert self.end(step) == {task.key}
             if not self.inside:
                 break
             self.now = max(self.now, self.scheduler.next_time() or self.now)

@@ -24,13 +24,14 @@ The files are in {dest}. Try:
 
 
 @click.command(
+    short_help="A tour against a server of our own; no network needed.",
     help="""\b
 Examples:
   bulkfetch demo
   bulkfetch demo -d /tmp/tour --progress log
 
 Run `get` against a small server of our own that is slow, throttles, cuts bodies, redirects and misses files.
-It needs no network and leaves one folder."""
+It needs no network and leaves one folder.""",
 )
 @click.option(
     "-d", "--dest", type=click.Path(file_okay=False), help="Folder to leave (default: bulkfetch-demo)."

@@ -41,7 +41,8 @@ Examples:
 
 
 @click.command(
-    help=f"{GET_EXAMPLES}\nFetch everything. SOURCE is a URL, a manifest file, or - for standard input."
+    short_help="Fetch everything a list names.",
+    help=f"{GET_EXAMPLES}\nFetch everything. SOURCE is a URL, a manifest file, or - for standard input.",
 )
 @source_options
 @click.option(
@@ -80,7 +81,10 @@ def get(**options: Any) -> int:  # fmt: skip
     return _get_all(sources.read(config), config, options)
 
 
-@click.command(help=f"{PLAN_EXAMPLES}\nShow what `get` would do, without fetching a body.")
+@click.command(
+    short_help="Show what get would do.",
+    help=f"{PLAN_EXAMPLES}\nShow what `get` would do, without fetching a body.",
+)
 @source_options
 @policy_options
 @click.option("--explain", metavar="URL", help="What becomes of this one entry.")

@@ -23,12 +23,13 @@ _DEST = click.argument("dest", type=click.Path(file_okay=False))
 
 
 @click.command(
+    short_help="What the journal of a destination knows.",
     help="""\b
 Examples:
   bulkfetch status data
   bulkfetch status data --json
 
-Show what the journal of DEST knows: totals by state and failure kind."""
+Show what the journal of DEST knows: totals by state and failure kind.""",
 )
 @_DEST
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
@@ -50,12 +51,13 @@ def status(dest: str, as_json: bool) -> int:
 
 
 @click.command(
+    short_help="The failures, as a manifest.",
     help="""\b
 Examples:
   bulkfetch failed data > again.jsonl && bulkfetch get again.jsonl -d data
   bulkfetch failed data --transient --format txt
 
-Print the failures of DEST as a manifest."""
+Print the failures of DEST as a manifest.""",
 )
 @_DEST
 @click.option(
@@ -77,11 +79,12 @@ def failed(dest: str, format_: str, kinds: tuple[str, ...], transient: bool) -> 
 
 
 @click.command(
+    short_help="Hash the files again and compare.",
     help="""\b
 Examples:
   bulkfetch verify data
 
-Hash the files of DEST again; exit 1 and a list when something differs from the journal."""
+Hash the files of DEST again; exit 1 and a list when something differs from the journal.""",
 )
 @_DEST
 def verify(dest: str) -> int:

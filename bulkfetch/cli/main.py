@@ -27,6 +27,11 @@ Examples:
   bulkfetch demo                            a two-minute tour, no network needed
 """
 
+EXIT_STATUSES = (
+    "Exit status: 0 all well; 1 an entry failed; 2 usage; 3 unreadable lines; 4 the destination is held by another "
+    "run; 5 stopped early and resumable; 130, 143 by SIGINT, SIGTERM."
+)
+
 
 def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
@@ -37,6 +42,7 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help=f"{EXAMPLES}\nConcurrent bulk fetcher: a manifest of URLs becomes verified files.",
+    epilog=EXIT_STATUSES,
 )
 @click.option(
     "--version",

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ from bulkfetch._version import __version__
 from bulkfetch.journal import schema
 from bulkfetch.journal.boot import boot_id
 from bulkfetch.journal.database import Database
+from bulkfetch.journal.names import Names
 from bulkfetch.journal.opening import open_readable, open_writable
 from bulkfetch.journal.reading import Reading
-from bulkfetch.journal.records import finished_values, hash_path, other_values, pending_values
+from bulkfetch.journal.records import finished_values, other_values, pending_values
 from bulkfetch.journal.rows import Interruption, PathOwner, PendingRow, Row, is_token, parse_part, parse_row
 from bulkfetch.models import Outcome, PartInfo, Status
 from bulkfetch.naming import collision_key
@@ -36,6 +37,7 @@ class Journal(Reading):
 
     def __init__(self, database: Database, notices: list[str], now: Callable[[], float], boot: str) -> None:
         self._database = database
+        self._names = Names(database)
         self._now = now
         self._boot = boot
         self.notices = notices  # what the user should be told
@@ -93,6 +95,7 @@ class Journal(Reading):
                 journal failed is never clean, so that damage is looked for when it is opened next.
             summary: totals, JSON-ready.
         """
+        self._names.write(all_of_them=True)
         self._database.commit()
         clean = clean and not self._database.has_failed
         if clean and hasattr(os, "sync"):
@@ -106,6 +109,7 @@ class Journal(Reading):
 
     def commit(self) -> None:
         """Make what was written survive the process."""
+        self._names.write()
         self._database.commit()
 
     def close(self) -> None:
@@ -116,31 +120,37 @@ class Journal(Reading):
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Row]:
         """Return what is known of these entries."""
-        found = (parse_row(v, self._doubted) for v in self._database.fetch_many(schema.FIND_KEYS, keys))
+        numbers = list(self._names.find(keys).values())
+        found = (parse_row(v, self._doubted) for v in self._database.fetch_many(schema.FIND_ROWS, numbers))
         return {row.key: row for row in found if row is not None}
 
     def find_paths(self, path_keys: Sequence[str]) -> dict[str, PathOwner]:
         """Return who has these destinations, given by collision key."""
         wanted = set(path_keys)
-        hashes = [hash_path(path_key) for path_key in wanted]
         owners = {}
-        for values in self._database.fetch_many(schema.FIND_PATHS, hashes):
+        for values in self._database.fetch_many(schema.FIND_OWNERS, self._names.find_paths(wanted)):
             row = parse_row(values, self._doubted)
             if row is not None and (path_key := collision_key(row.path)) in wanted:
                 owners[path_key] = PathOwner(row.key, row.run, row.path, row.state, row.size, row.mtime_ns)
         return owners
 
-    def add_pending(self, rows: Iterable[PendingRow]) -> None:
+    def add_pending(self, rows: Sequence[PendingRow]) -> None:
         """Record entries about to be fetched; one known already keeps the facts of its file."""
-        self._database.write_many(schema.ADD_PENDING, [pending_values(row, self.run) for row in rows])
+        numbers = self._names.find_or_add([row.key for row in rows])
+        values = [pending_values(row, numbers[row.key], self.run) for row in rows]
+        self._database.write_many(schema.ADD_PENDING, values)
+        for row in rows:
+            self._names.claim(row.path_key, numbers[row.key])
 
     def touch_run(self, keys: Sequence[bytes]) -> None:
         """Record that this run has seen entries that need nothing."""
-        self._database.write_many(schema.TOUCH, [(key,) for key in keys], (self.run,))
+        numbers = self._names.find(keys).values()
+        self._database.write_many(schema.TOUCH, [(number,) for number in numbers], (self.run,))
 
     def release_path(self, key: bytes) -> None:
         """Let another entry have the destination of this one."""
-        self._database.write("UPDATE entries SET path_hash = NULL WHERE key = ?", (key,))
+        for number in self._names.find([key]).values():
+            self._database.write("UPDATE entries SET owns = 0 WHERE id = ?", (number,))
 
     # -- outcomes --------------------------------------------------------------------------------
 
@@ -149,13 +159,15 @@ class Journal(Reading):
 
         An outcome without a key has no identity to be recorded under.
         """
-        now = self._now()
-        finished = [outcome for outcome in outcomes if outcome.key and outcome.status in _FINISHED]
-        others = [outcome for outcome in outcomes if outcome.key and outcome.status not in _FINISHED]
-        self._database.write_many(
-            schema.SETTLE_FINISHED, [finished_values(o, self.run, now) for o in finished]
-        )
-        self._database.write_many(schema.SETTLE_OTHER, [other_values(o, self.run, now) for o in others])
+        now, run = self._now(), self.run
+        kept = [outcome for outcome in outcomes if outcome.key]
+        numbers = self._names.find_or_add([outcome.key for outcome in kept])
+        finished = [outcome for outcome in kept if outcome.status in _FINISHED]
+        values = [finished_values(outcome, numbers[outcome.key], run, now) for outcome in finished]
+        self._database.write_many(schema.SETTLE_FINISHED, values)
+        others = [outcome for outcome in kept if outcome.status not in _FINISHED]
+        values = [other_values(outcome, numbers[outcome.key], run, now) for outcome in others]
+        self._database.write_many(schema.SETTLE_OTHER, values)
         if finished and self._has_parts:
             self._database.write_many(schema.DROP_PARTS, [(outcome.key,) for outcome in finished])
 

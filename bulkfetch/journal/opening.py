@@ -24,7 +24,7 @@ if sys.platform != "win32":
 
 FILE = "journal.sqlite3"
 _BUSY_TIMEOUT = 5.0  # seconds
-_CACHE = 32 * 1024  # KiB: both indexes of half a million rows
+_CACHE = 4096  # KiB; what does not fit is in the page cache of the system anyway
 _CHECKPOINT = 8000  # pages
 _CHECKED_ALWAYS = 16 * 1024 * 1024  # bytes that are checked in well under 0.1 s
 _MISSHAPEN = DAMAGED | {sqlite3.SQLITE_ERROR}  # a table or a column is missing

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from hashlib import blake2b
 from typing import Any
 
 from bulkfetch.checksums import ALGORITHMS, is_hex_digest
@@ -18,32 +17,26 @@ from bulkfetch.safetext import redact, redact_url
 _LATER = frozenset({"deadline", "deferred", "disk-full", "host-down", "stopped"})
 
 
-def hash_path(path_key: str) -> int:
-    """Return 64 bits that stand for a collision key in the index."""
-    digest = blake2b(path_key.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
-
-
-def pending_values(row: PendingRow, run: int) -> tuple[Any, ...]:
+def pending_values(row: PendingRow, number: int, run: int) -> tuple[Any, ...]:
     """Return the values of ADD_PENDING."""
     entry, url = row.entry, redact_url(row.entry.urls[0])
-    return (row.key, hash_path(row.path_key), row.path, url, entry.source, entry.line, run, "pending")
+    return (number, row.key, 1, row.path, url, entry.source, entry.line, run, "pending")
 
 
-def finished_values(outcome: Outcome, run: int, now: float) -> tuple[Any, ...]:
+def finished_values(outcome: Outcome, number: int, run: int, now: float) -> tuple[Any, ...]:
     """Return the values of SETTLE_FINISHED."""
     return (
-        *_result(outcome, run, now),
+        *_result(outcome, number, run, now),
         outcome.size, outcome.digest or None, outcome.etag, outcome.last_modified, outcome.mtime_ns, run,
     )  # fmt: skip
 
 
-def other_values(outcome: Outcome, run: int, now: float) -> tuple[Any, ...]:
+def other_values(outcome: Outcome, number: int, run: int, now: float) -> tuple[Any, ...]:
     """Return the values of SETTLE_OTHER; a skipped entry's message is the reason."""
     failure = outcome.failure
     if failure is None:
-        return (*_result(outcome, run, now), None, None, outcome.reason or None)
-    return (*_result(outcome, run, now), failure.kind, failure.status_code, redact(failure.message))
+        return (*_result(outcome, number, run, now), None, None, outcome.reason or None)
+    return (*_result(outcome, number, run, now), failure.kind, failure.status_code, redact(failure.message))
 
 
 def failure_record(values: Sequence[Any], kinds: frozenset[str] | None) -> dict[str, Any] | None:
@@ -80,11 +73,11 @@ def _descendants(kind: type[TransferError]) -> list[type[TransferError]]:
     return [kind, *(below for child in kind.__subclasses__() for below in _descendants(child))]
 
 
-def _result(outcome: Outcome, run: int, now: float) -> tuple[Any, ...]:
+def _result(outcome: Outcome, number: int, run: int, now: float) -> tuple[Any, ...]:
     entry, url = outcome.entry, outcome.url
     final_url = outcome.final_url if outcome.final_url != url else ""
     return (
-        outcome.key, outcome.path, url, outcome.status.value, run, outcome.attempts, outcome.received,
+        number, outcome.key, outcome.path, url, outcome.status.value, run, outcome.attempts, outcome.received,
         final_url or None, outcome.seconds, now, entry.source, entry.line, _pack(entry, url),
     )  # fmt: skip
 

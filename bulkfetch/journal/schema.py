@@ -8,20 +8,21 @@ from functools import lru_cache
 VERSION = 1
 APPLICATION_ID = 0x62756C6B  # "bulk": tells a journal from another program's database
 
-# `entries` keeps its rowid: rows are appended, and only two narrow indexes see keys in random
-# order. `path_hash` stands for the collision key, which follows from `path`.
+# Rows of `entries` are appended and mostly changed while their page is still at hand. `names` leads
+# from 64 bits of a key, or of the collision key of a destination, to the row; see names.py.
 TABLES = (
     """CREATE TABLE IF NOT EXISTS runs (
         id INTEGER PRIMARY KEY, started REAL NOT NULL, finished REAL, boot TEXT NOT NULL,
         clean INTEGER NOT NULL DEFAULT 0, durable INTEGER NOT NULL DEFAULT 0,
         version TEXT NOT NULL, summary TEXT)""",
     """CREATE TABLE IF NOT EXISTS entries (
-        id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, path_hash INTEGER, path TEXT, url TEXT,
+        id INTEGER PRIMARY KEY, key BLOB NOT NULL, owns INTEGER NOT NULL DEFAULT 0, path TEXT, url TEXT,
         state TEXT NOT NULL, run INTEGER NOT NULL, written INTEGER,
         size INTEGER, mtime_ns INTEGER, digest TEXT, etag TEXT, last_modified TEXT,
         final_url TEXT, received INTEGER, attempts INTEGER, seconds REAL, finished REAL,
         kind TEXT, status_code INTEGER, message TEXT, source TEXT, line INTEGER, entry TEXT)""",
-    "CREATE INDEX IF NOT EXISTS entries_path ON entries (path_hash)",
+    "CREATE TABLE IF NOT EXISTS names (hash INTEGER PRIMARY KEY, id INTEGER NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER)",
     """CREATE TABLE IF NOT EXISTS parts (
         key BLOB PRIMARY KEY, token TEXT NOT NULL, validator TEXT, total INTEGER,
         "offset" INTEGER NOT NULL, durable INTEGER NOT NULL, boot TEXT NOT NULL, url TEXT)
@@ -30,10 +31,12 @@ TABLES = (
 # Fail where a table or a column is missing.
 PROBES = (
     "SELECT id, started, finished, boot, clean, durable, version, summary FROM runs LIMIT 0",
-    "SELECT id, key, path_hash, path, url, state, run, written, size, mtime_ns, digest, etag, last_modified,"
+    "SELECT id, key, owns, path, url, state, run, written, size, mtime_ns, digest, etag, last_modified,"
     " final_url, received, attempts, seconds, finished, kind, status_code, message, source, line, entry"
     " FROM entries LIMIT 0",
     'SELECT key, token, validator, total, "offset", durable, boot, url FROM parts LIMIT 0',
+    "SELECT hash, id FROM names LIMIT 0",
+    "SELECT name, value FROM meta LIMIT 0",
 )
 
 
@@ -66,7 +69,7 @@ def _text(many: Many, rows: int) -> str:
 def _upsert(columns: str, updated: str, always: str = "") -> Many:
     names = columns.split()
     assignments = [f"{name} = excluded.{name}" for name in updated.split()]
-    tail = f" ON CONFLICT (key) DO UPDATE SET {', '.join(assignments)}{always}"
+    tail = f" ON CONFLICT (id) DO UPDATE SET {', '.join(assignments)}{always}"
     return Many(f"INSERT INTO entries ({', '.join(names)}) VALUES ", f"({','.join('?' * len(names))})", tail)
 
 
@@ -75,8 +78,12 @@ _RESULT = "state run attempts received final_url seconds finished source line en
 _FACTS = "size digest etag last_modified mtime_ns written"  # of the file last put there
 _FAILURE = "kind status_code message"
 
-FIND_KEYS = Many(f"SELECT {_ROW} FROM entries WHERE key IN (", "?", ")")
-FIND_PATHS = Many(f"SELECT {_ROW} FROM entries WHERE path_hash IN (", "?", ") ORDER BY run, id")
+FIND_IDS = Many(
+    "SELECT key, entries.id FROM names CROSS JOIN entries ON entries.id = names.id WHERE hash IN (", "?", ")"
+)
+FIND_PATH_IDS = Many("SELECT hash, id FROM names WHERE hash IN (", "?", ")")
+FIND_ROWS = Many(f"SELECT {_ROW} FROM entries WHERE id IN (", "?", ")")
+FIND_OWNERS = Many(f"SELECT {_ROW} FROM entries WHERE owns = 1 AND id IN (", "?", ")")
 FIND_PARTS = Many(
     'SELECT key, token, validator, total, "offset", durable, boot FROM parts WHERE key IN (', "?", ")"
 )
@@ -88,18 +95,18 @@ FAILED = (
     "SELECT id, url, path, kind, status_code, message, attempts, entry FROM entries"
     " WHERE id > ? AND id <= ? AND state = 'failed' ORDER BY id LIMIT ?"
 )
-ADD_PENDING = _upsert(
-    "key path_hash path url source line run state", "path_hash path url source line run state"
-)
+ADD_PENDING = _upsert("id key owns path url source line run state", "owns path url source line run state")
 # A failure leaves the facts of the file that is there from before (fault F07).
 SETTLE_FINISHED = _upsert(
-    f"key path url {_RESULT} {_FACTS}",
+    f"id key path url {_RESULT} {_FACTS}",
     f"{_RESULT} {_FACTS}",
     ", kind = NULL, status_code = NULL, message = NULL",
 )
-SETTLE_OTHER = _upsert(f"key path url {_RESULT} {_FAILURE}", f"{_RESULT} {_FAILURE}")
-TOUCH = Many("UPDATE entries SET run = ? WHERE key IN (", "?", ")")
+SETTLE_OTHER = _upsert(f"id key path url {_RESULT} {_FAILURE}", f"{_RESULT} {_FAILURE}")
+TOUCH = Many("UPDATE entries SET run = ? WHERE id IN (", "?", ")")
 DROP_PARTS = Many("DELETE FROM parts WHERE key IN (", "?", ")")
+ADD_NAMES = Many("INSERT OR REPLACE INTO names (hash, id) VALUES ", "(?, ?)", "")
+UNNAMED = "SELECT id, key, path, owns FROM entries WHERE id > ? ORDER BY id"
 SAVE_PART = (
     'INSERT OR REPLACE INTO parts (key, token, validator, total, "offset", durable, boot, url)'
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"

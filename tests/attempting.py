@@ -1,0 +1,124 @@
+"""Attempts made one by one, on real sockets and in a real folder."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import os
+import threading
+from pathlib import Path
+from typing import Any, Self
+
+from bulkfetch.config import FetchConfig
+from bulkfetch.events import Progress
+from bulkfetch.limits import NoLimit
+from bulkfetch.models import Attempt, Entry, PartInfo, Task
+from bulkfetch.store import LocalStore
+from bulkfetch.transfer import Context, run_attempt
+from bulkfetch.transport import Transport
+from bulkfetch.urls import origin_of, split_userinfo
+from bulkfetch.watchdog import Watchdog
+from faultserver import pattern
+
+NAME = "file.bin"
+SIZE, CUT = 100_000, 60_000
+DATA = pattern(SIZE)
+OTHER = pattern(SIZE, 1)
+DATE = 1_600_000_000.0  # of files that are old enough for their date to pin them
+QUICK = {"connect_timeout": 3.0, "idle_timeout": 3.0}
+
+
+def sha256(data: bytes) -> tuple[tuple[str, str], ...]:
+    """Return the digests of an entry that declares `data`."""
+    return (("sha256", hashlib.sha256(data).hexdigest()),)
+
+
+class Attempts:
+    """What one worker has; options are those of `FetchConfig`."""
+
+    def __init__(
+        self,
+        dest: Path,
+        *,
+        store: dict[str, Any] | None = None,
+        transport: dict[str, Any] | None = None,
+        watchdog: dict[str, Any] | None = None,
+        bucket: Any = None,
+        **options: Any,
+    ) -> None:
+        self.dest = dest
+        self.config = FetchConfig(dest=dest, **{**QUICK, **options})
+        self.store = LocalStore(dest, fsync=self.config.fsync, **store or {})
+        self.store.prepare()
+        self.stop = threading.Event()
+        self.watchdog = Watchdog(self.stop, self.config.min_speed, **{"tick": 0.02, **(watchdog or {})})
+        self.transport = Transport(self.config, **transport or {})
+        self.events: list[Progress] = []
+        self.bucket = bucket or NoLimit()
+        self.context = self.new_context()
+
+    def new_context(self) -> Context:
+        """Return what one more worker has."""
+        lease, emit = self.watchdog.lease(), self.events.append
+        return Context(self.config, self.store, self.transport, self.bucket, self.stop, lease, emit)
+
+    def task(self, url: str, path: str = NAME, **fields: Any) -> Task:
+        """Return a task; `size`, `digests` and `headers` go to its entry."""
+        declared = {name: fields.pop(name) for name in ("size", "digests", "headers") if name in fields}
+        entry = Entry((url,), path, **declared)
+        bare = split_userinfo(url)[0]
+        key = hashlib.sha256(f"{url} {path}".encode()).digest()[:16]
+        return Task(**{"entry": entry, "key": key, "path": path, "url": bare, "origin": origin_of(bare), **fields})
+
+    def run(self, task: Task) -> Attempt:
+        """Make one attempt."""
+        return run_attempt(task, self.context)
+
+    def fetch(self, url: str, path: str = NAME, **fields: Any) -> Attempt:
+        """Make the first attempt at a URL."""
+        return self.run(self.task(url, path, **fields))
+
+    def go_on(self, url: str, part: PartInfo, path: str = NAME, **fields: Any) -> Attempt:
+        """Make the attempt after one that left `part`."""
+        return self.fetch(url, path, part=part, attempt=2, **fields)
+
+    def file(self, path: str = NAME) -> bytes | None:
+        """Return what stands at a destination."""
+        found = self.dest / path
+        return found.read_bytes() if found.is_file() else None
+
+    def parts(self) -> list[Path]:
+        """Return the part files there are."""
+        return sorted((self.dest / ".bulkfetch" / "parts").iterdir())
+
+    def left(self) -> set[str]:
+        """Return the names of everything below the destination but our own folder."""
+        found = (path.relative_to(self.dest) for path in self.dest.rglob("*"))
+        return {path.as_posix() for path in found if path.parts[0] != ".bulkfetch"}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.stop.set()
+        self.transport.close()
+        self.watchdog.close()
+        self.store.close()
+
+
+def assert_failed(attempt: Attempt, kind: str, text: str = "", *, retryable: bool | None = None) -> None:
+    """Check how an attempt failed; `text` is a part of its message."""
+    failure = attempt.failure
+    assert failure is not None, attempt
+    assert failure.kind == kind, failure
+    assert text in failure.message
+    assert attempt.done is None
+    assert attempt.redirect is None
+    assert retryable is None or failure.retryable is retryable
+
+
+def open_handles() -> set[str]:
+    """Return what this process has open (Linux)."""
+    gc.collect()
+    folder = "/proc/self/fd"
+    return {f"{fd} {os.readlink(f'{folder}/{fd}')}" for fd in os.listdir(folder) if os.path.exists(f"{folder}/{fd}")}
