@@ -8,6 +8,7 @@ import json
 import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from benchmarks.contenders import CONTENDERS
@@ -15,7 +16,7 @@ from benchmarks.layers import format_profile, to_profile
 from benchmarks.machine import describe_contenders, describe_machine
 from benchmarks.nginx import KINDS, Nginx, is_installed, missing_for
 from benchmarks.report import BASE, format_facts, format_workload, to_record
-from benchmarks.run import Result, Stage, choose_contenders, find_lame, run_rounds
+from benchmarks.run import Result, Stage, choose_contenders, find_lame, measure_floor, run_rounds
 from benchmarks.scratch import NoRoom, Scratch, open_scratch
 from benchmarks.workloads import WORKLOADS, Workload
 
@@ -64,7 +65,7 @@ def _choose_workloads(parser: argparse.ArgumentParser, options: argparse.Namespa
     return [row.scaled(options.scale or (row.quick if options.quick else 1.0)) for row in rows]
 
 
-class Session:
+class Comparison:
     """One call of the command: measures, shows, and keeps what is to be written."""
 
     def __init__(self, options: argparse.Namespace, scratch: Scratch) -> None:
@@ -72,7 +73,8 @@ class Session:
         self._scratch = scratch
         self._tables = sys.stderr if options.json == "-" else sys.stdout
         self.record: dict[str, Any] = {
-            "machine": describe_machine(scratch),
+            "machine": describe_machine(scratch)
+            | {"least_peak_mb": round(measure_floor(scratch.folder) / 1e6)},
             "contenders": describe_contenders(options.names),
             "scale": options.scale,
             "rounds": options.rounds,
@@ -157,7 +159,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not is_installed():
         print("benchmarks: nginx is not installed", file=sys.stderr)
         return EXIT_USAGE
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as for Ctrl-C
+    _catch_signals()
     need = max(row.space for row in options.chosen)
     try:
         with open_scratch(need, options.scratch) as scratch:
@@ -171,15 +173,29 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_USAGE
 
 
+def _catch_signals() -> None:
+    """Let the first signal end the run; a second one must not cut the cleaning up short."""
+    caught = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    caught = [number for number in caught if signal.getsignal(number) is not signal.SIG_IGN]
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        for other in caught:
+            signal.signal(other, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in caught:
+        signal.signal(number, interrupt)
+
+
 def _run(options: argparse.Namespace, scratch: Scratch) -> int:
-    session = Session(options, scratch)
+    comparison = Comparison(options, scratch)
     try:
-        session.run()
+        comparison.run()
     except KeyboardInterrupt:
-        session.write()  # what was measured so far
+        comparison.write()  # what was measured so far
         return EXIT_SIGINT
-    session.write()
-    return 0 if session.is_right() else EXIT_WRONG
+    comparison.write()
+    return 0 if comparison.is_right() else EXIT_WRONG
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ class Order:
     lists: Lists
     out: str
     connections: int
-    mode: str = "get"
+    mode: str = "get"  # a workload's, or "first": what comes before again and resume
     ca_file: str = ""
     size: int = 0  # bytes of all files
 
@@ -101,7 +101,16 @@ def _bulkfetch_undigested(order: Order) -> list[str]:
 
 def _curl(order: Order) -> list[str]:
     source = "-" if order.mode == "pipe" else order.lists.write("curl")
-    command = ["curl", "-sS", "--fail", "-Z", "--parallel-max", str(order.connections), *order.ca("--cacert")]
+    command = [
+        "curl",
+        "-sS",
+        "--no-progress-meter",
+        "--fail",
+        "-Z",
+        "--parallel-max",
+        str(order.connections),
+        *order.ca("--cacert"),
+    ]
     command += [*order.when("resume", "-C", "-"), *order.when("again", "--skip-existing"), "--config", source]
     if order.mode != "digest":
         return command
@@ -122,7 +131,7 @@ def _wget2(order: Order) -> list[str]:
     # Some versions wait for ever on "-".
     source = "/dev/stdin" if order.mode == "pipe" else order.lists.write("txt")
     command = ["wget2", "-q", f"--max-threads={order.connections}", *order.ca("--ca-certificate")]
-    command += [*order.when("again", "-nc"), *order.when("resume", "-c")]
+    command += [*order.when("again", "-N"), *order.when("resume", "-c")]  # some versions stall on -nc
     command += order.when("segments", f"--chunk-size={-(-order.size // order.connections)}")
     return [*command, "-P", order.out, "-i", source]
 
@@ -133,8 +142,8 @@ def _aria2c(order: Order) -> list[str]:
     ranges = f"-x{count} -s{count} -k1M".split() if order.mode == "segments" else ["-x1"]
     command = ["aria2c", "--no-conf", "--quiet", f"-j{count}", *ranges, "--file-allocation=none"]
     command += ["--auto-file-renaming=false", *order.ca("--ca-certificate")]
-    if order.mode in ("again", "resume"):
-        command.append("-c")
+    command += [*order.when("first", "-R"), *order.when("resume", "-c")]
+    command += order.when("again", "-R", "--conditional-get", "--allow-overwrite")
     return [*command, "-d", order.out, "-i", source]
 
 

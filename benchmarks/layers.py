@@ -2,8 +2,8 @@
 
 Counted by `sys.setprofile`, the one hook that is the same in every thread and every version of Python
 (from 3.12 on cProfile mixes the stacks of threads up). The hook's own time is left out: the clock is read
-when it is entered and when it is left, and what remains, the same for each event, is what makes the rows add up
-to more than a run without the hook: that difference is taken off by the number of events.
+when it is entered and when it is left, and what still counts of it per event is measured and taken off.
+Traced Python code is slower all the same, so the rows are shares; microseconds are shares of a plain run.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Any
 
 Hook = Callable[[FrameType, str, Any], None]
 OTHER = "other Python code"
+CALIBRATION_CALLS = 50_000
+LEAST_SHARE = 0.002  # rows below it are in the JSON only
 
 # Row -> modules. C functions of a module that is not here count for whoever calls them.
 _C_MODULES = {
@@ -122,30 +124,50 @@ def _module_of(function: Any) -> str:
     return str(module)
 
 
+def measure_residue() -> float:
+    """Return the nanoseconds of the hook that are counted with each event."""
+    plain = _time_calls()
+    tracer = Tracer()
+    tracer.install()
+    _time_calls()
+    tracer.remove()
+    rows = tracer.rows().values()
+    return max(0.0, (sum(row[0] for row in rows) - plain) / sum(row[1] for row in rows))
+
+
+def _time_calls() -> int:
+    def nothing() -> None:
+        return
+
+    began = time.thread_time_ns()
+    for _ in range(CALIBRATION_CALLS):
+        nothing()
+    return time.thread_time_ns() - began
+
+
 def to_profile(
     plain: tuple[dict[str, Any], str], traced: tuple[dict[str, Any], str], files: int
 ) -> dict[str, Any]:
-    """Return microseconds of CPU and calls per file by row, the dearest first."""
+    """Return each row's share of the CPU time of a plain run, and its calls, per file, the dearest first."""
     (plain_record, plain_problem), (traced_record, traced_problem) = plain, traced
-    cpu, rows = plain_record.get("cpu", 0.0) * 1e9, traced_record.get("rows", {})
-    counted, events = sum(row[0] for row in rows.values()), sum(row[1] for row in rows.values())
-    residue = max(0.0, counted - cpu) / max(1, events)
-    listed = [_share(row, *numbers, residue, cpu, files) for row, numbers in rows.items()]
+    residue, rows = traced_record.get("residue", 0.0), traced_record.get("rows", {})
+    own = {row: max(0.0, spent - residue * events) for row, (spent, events, _) in rows.items()}
+    whole = sum(own.values()) or 1.0
+    cpu = plain_record.get("cpu", 0.0) / files * 1e6
     return {
         "problem": plain_problem or traced_problem,
-        "cpu_us_per_file": cpu / files / 1e3,
-        "hook_us_per_event": residue / 1e3,
-        "events_per_file": events / files,
-        "rows": sorted(listed, key=lambda row: -row["us_per_file"]),
+        "cpu_us_per_file": cpu,
+        "slowdown": whole / 1e3 / files / cpu if cpu else None,
+        "rows": [
+            {
+                "row": row,
+                "share": part / whole,
+                "us_per_file": part / whole * cpu,
+                "calls_per_file": rows[row][2] / files,
+            }
+            for row, part in sorted(own.items(), key=lambda pair: -pair[1])
+        ],
     }
-
-
-def _share(
-    row: str, spent: int, events: int, calls: int, residue: float, cpu: float, files: int
-) -> dict[str, Any]:
-    own = max(0.0, spent - residue * events)
-    numbers = {"us_per_file": own / files / 1e3, "share": own / cpu, "calls_per_file": calls / files}
-    return {"row": row, **numbers}
 
 
 def format_profile(name: str, profile: dict[str, Any]) -> str:
@@ -153,11 +175,12 @@ def format_profile(name: str, profile: dict[str, Any]) -> str:
     if profile["problem"]:
         return f"{name}: the profile failed: {profile['problem']}"
     lines = [
-        f"{name}: CPU of one file by layer, {profile['cpu_us_per_file']:.0f} us in all "
-        f"({profile['hook_us_per_event']:.2f} us taken off for each of {profile['events_per_file']:,.0f} events)",
+        f"{name}: CPU time of one file, {profile['cpu_us_per_file']:.0f} us, by layer "
+        f"(traced it was {profile['slowdown']:.1f} times that)",
         f"  {'layer':32} {'us/file':>8} {'share':>6} {'calls/file':>10}",
     ]
     for row in profile["rows"]:
-        numbers = f"{row['us_per_file']:8.1f} {row['share']:6.1%} {row['calls_per_file']:10.1f}"
-        lines.append(f"  {row['row']:32} {numbers}")
+        if row["share"] >= LEAST_SHARE:
+            numbers = f"{row['us_per_file']:8.1f} {row['share']:6.1%} {row['calls_per_file']:10.1f}"
+            lines.append(f"  {row['row']:32} {numbers}")
     return "\n".join(lines)

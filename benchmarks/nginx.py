@@ -17,6 +17,7 @@ from pathlib import Path
 HOST = "127.0.0.1"
 KINDS = ("plain", "tls", "limited", "delayed", "hosts")
 START_SECONDS = 10.0
+SETTLE_SECONDS = 0.1
 DELAY_SECONDS = 0.05
 RATE = "10m"  # bytes per second and connection of the limited server
 
@@ -81,6 +82,13 @@ class Nginx:
         """Return the URL of each origin of a kind."""
         scheme = "https" if kind == "tls" else "http"
         return [f"{scheme}://{address}:{self._ports[kind]}" for address in self._addresses[kind]]
+
+    def settle(self) -> None:
+        """Wait until the answers that a killed client left behind are in the log."""
+        before = -1
+        while (size := self._log.stat().st_size) != before:
+            before = size
+            time.sleep(SETTLE_SECONDS)
 
     def traffic(self) -> Traffic:
         """Return what was answered since the last call."""

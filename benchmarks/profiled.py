@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.layers import Tracer
+from benchmarks.layers import Tracer, measure_residue
 from bulkfetch import BadLine, Entry, FetchConfig, Fetcher, read_manifest
 
 
@@ -21,13 +21,13 @@ def main(result: str, traced: str, source: str, out: str, connections: str, ca_f
     )
     first = itertools.islice(read_manifest(source), 1)
     _run(replace(config, dest=f"{out}-warm"), first)  # what is imported or made once does not count
-    tracer = Tracer()
+    tracer, residue = Tracer(), measure_residue()
     before = time.process_time()
     if traced == "traced":
         tracer.install()
     _run(config, read_manifest(source))
     tracer.remove()
-    record = {"cpu": time.process_time() - before, "rows": tracer.rows()}
+    record = {"cpu": time.process_time() - before, "residue": residue, "rows": tracer.rows()}
     Path(result).write_text(json.dumps(record), encoding="ascii")
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
+import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import weakref
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,7 +18,7 @@ from bulkfetch import events
 from bulkfetch.config import FetchConfig
 from bulkfetch.display import Display, NullDisplay
 from bulkfetch.engine import ThreadEngine
-from bulkfetch.errors import DiskFailed, UsageError
+from bulkfetch.errors import DiskFailed, DiskFull, UsageError
 from bulkfetch.events import Event
 from bulkfetch.journal import Journal
 from bulkfetch.limits import NoLimit, TokenBucket
@@ -31,8 +35,15 @@ from bulkfetch.transfer import Context, run_attempt
 from bulkfetch.transport import Transport
 from bulkfetch.watchdog import Watchdog
 
+if sys.platform != "win32":
+    import resource
+
 Source = Iterable[str | Mapping[str, Any] | Entry | BadLine]
 _CLOSE = 2.0  # seconds the workers have to end
+_ENDING = 10.0  # seconds a run has to end in the thread that iterates, when another one closes the fetcher
+_OWN_FILES = 20  # open files besides those of workers: journal, lock, manifest, streams, folders
+_WORKER_FILES = 4  # part, socket, its duplicate during a handshake, name look-up
+_MOST_SESSIONS = 256  # hosts whose idle connections are kept
 
 
 class Fetcher:
@@ -41,11 +52,13 @@ class Fetcher:
     Args:
         config: how to behave; defaults to `FetchConfig()`.
         displays: what is shown or written of the events.
-        on_event: called with every event, in the thread that iterates.
+        on_event: called with every event, in the thread that iterates; one that raises is not called
+            again, and what it raised comes out of the iterator once the run has ended.
 
     Raises:
         DestinationLocked: another run holds the destination (on entering).
         UsageError: the configuration cannot be carried out (on entering).
+        DiskFull: there is no room for the journal (on entering).
     """
 
     def __init__(
@@ -59,16 +72,26 @@ class Fetcher:
         self.summary = Summary(dest=str(self.config.dest))
         self._displays = [display for display in displays if not isinstance(display, NullDisplay)]
         self._on_event = on_event
+        self._error: Exception | None = None  # what `on_event` raised
         self._closing = contextlib.ExitStack()
         self._journal: Journal | None = None
+        self._owner = os.getpid()
+        self._busy = threading.Lock()  # held while a run goes on
+        self._latest: Callable[[], Generator[Outcome] | None] = lambda: None
+        self._reset()
+
+    def _reset(self) -> None:
         self._stop = threading.Event()
         self._stop_reason, self._stop_signal = "", 0
 
     def __enter__(self) -> Self:
         self.config.validate()
+        self._owner = os.getpid()
         self._store = LocalStore(self.config.dest, fsync=self.config.fsync)
         try:
             self._store.prepare()
+        except DiskFull:
+            raise
         except DiskFailed as exc:
             raise UsageError(str(exc)) from exc
         with contextlib.ExitStack() as opening:
@@ -84,12 +107,23 @@ class Fetcher:
         self.close()
 
     def close(self) -> None:
-        """Stop what runs and let go of the destination."""
+        """Stop what runs and let go of the destination; in a forked child, leave both to the parent."""
+        closing, self._closing = self._closing, contextlib.ExitStack()
+        self._journal = None
+        if os.getpid() != self._owner:
+            closing.pop_all()
+            return
         self._stop.set()
-        self._closing.close()
+        with closing:
+            run = self._latest()
+            try:
+                if run is not None:
+                    run.close()
+            except ValueError:  # another thread is inside it; it sees that it is stopped
+                self._busy.acquire(timeout=_ENDING)
 
     def stop(self, reason: str = "stopped by the caller", signal: int = 0) -> None:
-        """End the present run early; may be called from any thread or a signal's callback."""
+        """End the present run early, or the next one; for any thread, and for a signal's callback."""
         self._stop_reason, self._stop_signal = reason, signal
         self._stop.set()
 
@@ -97,18 +131,32 @@ class Fetcher:
         """Fetch every entry of `source` and yield its outcome as it becomes final.
 
         A failed entry is an outcome, not an exception. Closing the iterator stops the run cleanly.
+        One run may follow another; the next begins when the one before has ended.
 
         Raises:
-            UsageError: the fetcher was not entered.
-            DiskFull: the journal could not be written.
+            UsageError: the fetcher was not entered, or is at work (on the first step).
+            DiskFailed: the journal could not be written; the same run again goes on from there.
         """
         if self._journal is None:
             raise UsageError("a Fetcher is used in a `with` statement")
-        return self._iterate(self._journal, as_entries(source))
+        run = self._iterate(self._journal, as_entries(source))
+        self._latest = weakref.ref(run)
+        return run
 
-    def _iterate(self, journal: Journal, entries: Iterator[Entry | BadLine]) -> Iterator[Outcome]:
-        config = self.config
-        self._stop = stop = threading.Event()
+    def _iterate(self, journal: Journal, entries: Iterator[Entry | BadLine]) -> Generator[Outcome]:
+        if not self._busy.acquire(blocking=False):
+            raise UsageError("this Fetcher is at work: let its present run end first")
+        try:
+            yield from self._run(journal, entries)
+        finally:
+            self._reset()
+            self._busy.release()
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def _run(self, journal: Journal, entries: Iterator[Entry | BadLine]) -> Generator[Outcome]:
+        config, stop = self._affordable(), self._stop
         self.summary = summary = Summary(dest=str(config.dest))
         journal.begin_run()
         self._store.sweep(journal.all_tokens())
@@ -127,7 +175,7 @@ class Fetcher:
         try:
             with contextlib.ExitStack() as parts:
                 watchdog = parts.enter_context(contextlib.closing(Watchdog(stop, config.min_speed)))
-                transport = parts.enter_context(contextlib.closing(Transport(config)))
+                transport = parts.enter_context(contextlib.closing(_make_transport(config)))
 
                 def make_worker() -> Callable[[Task], Attempt]:
                     lease, put = watchdog.lease(), run.inbox.put
@@ -140,14 +188,27 @@ class Fetcher:
                 self._announce()
                 yield from run.outcomes(entries, engine)
         finally:
-            self._conclude(journal, summary)
+            if os.getpid() == self._owner:  # else a forked child drops what is its parent's (fault K11)
+                self._conclude(journal, summary)
+
+    def _affordable(self) -> FetchConfig:
+        """Return the configuration with as many workers as there may be open files for (fault X06)."""
+        config = self.config
+        most = (_file_limit() - _OWN_FILES) // _WORKER_FILES
+        if config.jobs <= most:
+            return config
+        jobs = max(1, most)
+        self._notices.append(f"{jobs} workers, not {config.jobs}: no more files may be open (ulimit -n)")
+        return replace(config, jobs=jobs)
 
     def _conclude(self, journal: Journal, summary: Summary) -> None:
         if self._stop_reason and not summary.complete:
             summary.stopped = summary.stopped or self._stop_reason
             summary.signal = self._stop_signal
-        journal.finish_run(clean=summary.complete, summary=summary.to_record())
-        self._emit(events.RunFinished(summary))
+        try:
+            journal.finish_run(clean=summary.complete, summary=summary.to_record())
+        finally:
+            self._emit(events.RunFinished(summary))
 
     def _announce(self) -> None:
         self._emit(events.RunStarted(str(self.config.dest), self.config.jobs))
@@ -158,8 +219,11 @@ class Fetcher:
     def _emit(self, event: Event) -> None:
         for display in self._displays:
             display.show(event)
-        if self._on_event is not None:
-            self._on_event(event)
+        if self._on_event is not None and self._error is None:
+            try:
+                self._on_event(event)
+            except Exception as exc:  # noqa: BLE001 - the caller's own; the run is worth more (fault P12)
+                self._error = exc
 
     def _refresh(self, now: float) -> None:
         for display in self._displays:
@@ -196,3 +260,17 @@ def fetch_one(url: str, config: FetchConfig) -> Outcome:
 def _fetch(config: FetchConfig, source: Source) -> Iterator[Outcome]:
     with Fetcher(config) as fetcher:
         yield from fetcher.run(source)
+
+
+def _make_transport(config: FetchConfig) -> Transport:
+    """Return a transport that keeps no more idle connections than there may be open files."""
+    left = _file_limit() - _OWN_FILES - config.jobs * _WORKER_FILES
+    return Transport(config, most_sessions=max(1, min(_MOST_SESSIONS, left // config.per_host)))
+
+
+def _file_limit() -> int:
+    """Return how many files may be open."""
+    if sys.platform == "win32":
+        return sys.maxsize
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft

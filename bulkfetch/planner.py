@@ -8,13 +8,16 @@ from collections.abc import Sequence
 from bulkfetch import naming
 from bulkfetch.config import FetchConfig
 from bulkfetch.errors import DestinationTaken, LineError, PathRefused, to_failure
-from bulkfetch.journal import Journal, PathOwner, PendingRow, Row
+from bulkfetch.journal import Interruption, Journal, PathOwner, PendingRow, Row, boot_time
 from bulkfetch.models import NO_PART, Check, Entry, Failure, Outcome, Status, Task
 from bulkfetch.safetext import redact_url
 from bulkfetch.store import LocalStore
 from bulkfetch.urls import origin_of, split_userinfo
 
 _MTIME_SLACK = 2_000_000_000  # nanoseconds; the coarsest file systems keep two seconds
+_CLOCK_SLACK = 1.0  # seconds; a file's time is taken from a coarser clock than ours
+_BOOT_SLACK = 60.0  # seconds; a clock may have been set between two boots
+_AFTER_CRASH = "verified after an unclean end"
 _FINISHED = (Status.FETCHED, Status.UNCHANGED)
 
 
@@ -31,6 +34,7 @@ class Planner:
         if config.layout not in ("flat", "tree"):
             naming.parse_layout(config.layout)  # a broken one is told at once
         self._record = record
+        self._booted = boot_time()
         self._index = 0
 
     def plan(self, entries: Sequence[Entry]) -> list[Task | Outcome]:
@@ -123,41 +127,54 @@ class _Batch:
         self, entry: Entry, key: bytes, path: str, row: Row | None, owner: Row | PathOwner | None
     ) -> Task | Outcome:
         """Weigh what stands at the destination."""
-        task = self._task(entry, key, path)
+        task = self._task(entry, key, path)._replace(part=self._parts.get(key, NO_PART))
         found = self._store.find(path)
         if found is None:
-            return task._replace(part=self._parts.get(key, NO_PART))
-        if stat.S_ISDIR(found.st_mode) or not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
+            return task
+        if not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
             return self._refuse(
                 entry, to_failure(PathRefused(f"{path}: something that is no file has this name")), key
             )
-        task = task._replace(part=self._parts.get(key, NO_PART))
-        if row is not None and row.state in _FINISHED and _is_intact(row, found.st_size, found.st_mtime_ns):
-            return self._keep(entry, task, row)
-        if owner is not None and owner.state in _FINISHED:
+        doubt = self._doubt(found.st_ctime)
+        is_torn = doubt is not None and not doubt.same_boot and self._is_older_than_boot(found.st_ctime)
+        if row is not None and row.size is not None and _is_intact(row, found.st_size, found.st_mtime_ns):
+            is_sure = row.state in _FINISHED and not row.needs_check and not is_torn
+            return self._keep(entry, task, row, is_sure=is_sure)
+        if row is not None and row.state is Status.PENDING and doubt is not None and doubt.same_boot:
+            # Renamed by a run that was killed before it could write so.
+            return task._replace(check=_declared(entry, "found complete"), replace=True)
+        if is_torn:  # perhaps ours, and not all of it reached the disk before the machine went down
+            check = _declared(entry, _AFTER_CRASH) if entry.digests else None
+            return task._replace(check=check, replace=True)
+        if owner is not None and (owner.size is not None or (doubt and owner.state is Status.PENDING)):
             return task._replace(replace=True)  # ours, and no longer what the manifest asks for
-        if (doubt := self._journal.interrupted) is not None and found.st_ctime >= doubt.started - 1.0:
-            if not doubt.same_boot:  # power may have been lost: the file can be torn
-                return task._replace(replace=True)
-            if row is not None:  # renamed by a run that was killed before it could write so
-                return task._replace(check=_declared(entry, "found complete"), replace=True)
         return self._judge_foreign(entry, task, key)
 
-    def _keep(self, entry: Entry, task: Task, row: Row) -> Task | Outcome:
+    def _doubt(self, changed: float) -> Interruption | None:
+        """Return the runs that did not end as they should, if one of them may have renamed a file then."""
+        doubt = self._journal.interrupted
+        if doubt is None or not doubt.started - _CLOCK_SLACK <= changed <= doubt.ended + _CLOCK_SLACK:
+            return None
+        return doubt
+
+    def _is_older_than_boot(self, changed: float) -> bool:
+        return changed <= self._planner._booted + _BOOT_SLACK
+
+    def _keep(self, entry: Entry, task: Task, row: Row, *, is_sure: bool) -> Task | Outcome:
         """Keep what an earlier run finished, unless the manifest now promises something else."""
-        recorded = row.digest.partition(":")
-        differs = any(name == recorded[0] and wanted != recorded[2] for name, wanted in entry.digests)
+        name, _, digest = row.digest.partition(":")
+        differs = any(algorithm == name and wanted != digest for algorithm, wanted in entry.digests)
         if differs or (entry.size is not None and entry.size != row.size):
             return task._replace(replace=True)
-        if row.needs_check:  # the machine went down before that run was marked clean
-            digests = ((recorded[0], recorded[2]),) if recorded[2] else ()
-            return task._replace(
-                check=Check(row.size, digests, "verified after an unclean end"), replace=True
-            )
+        if not is_sure:
+            digests = ((name, digest),) if digest else entry.digests
+            reason = _AFTER_CRASH if row.state in _FINISHED else "verified"
+            check = Check(row.size, digests, reason) if digests else None  # without one only fetching tells
+            return task._replace(check=check, replace=True)
         self.touched.append(task.key)
         return Outcome(
             entry, Status.SKIPPED, row.path, redact_url(entry.urls[0]), size=row.size,
-            sha256=recorded[2] if recorded[0] == "sha256" else "", digest=row.digest,
+            sha256=digest if name == "sha256" else "", digest=row.digest,
             etag=row.etag, last_modified=row.last_modified, reason="already fetched", key=task.key,
         )  # fmt: skip
 

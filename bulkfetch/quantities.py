@@ -13,7 +13,7 @@ _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 def parse_size(text: str) -> int:
-    """Return bytes: 500, 20M, 1.5G; K, M, G and T are powers of 1024 as in curl and wget, kB and MB of 1000."""
+    """Return bytes: 500, 20M, 1.5G; K to T are powers of 1024 as in curl and wget, kB to TB of 1000."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a size such as 500, 64K, 20M or 1.5G")

@@ -97,7 +97,7 @@ class Run:
             self.summary.complete = intake.is_done and self.summary.finished == self.summary.entries
         finally:  # also when the caller drops the iterator
             self._stop.set()
-            if os.getpid() == owner:  # a forked child has no workers, and the journal is not its own (fault K11)
+            if os.getpid() == owner:  # a forked child has no workers, nor is the journal its own (fault K11)
                 self._wind_up(started)
 
     def stop(self, reason: str) -> None:

@@ -45,7 +45,9 @@ class Secret:
         self._source = "" if kind == LITERAL else rest
         self._folder = Path(folder)
         self._value = rest if kind == LITERAL else None
-        self._lock = threading.Lock()  # guards _value; held while the source is asked, as one asking is enough
+        self._lock = (
+            threading.Lock()
+        )  # guards _value; held while the source is asked, as one asking is enough
         if kind == LITERAL:
             register_secret(rest)
 
@@ -141,7 +143,7 @@ def _read_keyring(name: str, folder: Path) -> str:
     keyring = load_extra("keyring", f"keyring:{clean(name)}")
     try:
         value = keyring.get_password(service, user)
-    except Exception as exc:  # noqa: BLE001 - each backend of the keyring has exceptions of its own
+    except Exception as exc:  # each backend of the keyring has exceptions of its own
         why = f"{type(exc).__name__}: {clean(redact(str(exc)), 200)}"
         raise SecretMissing(f"the keyring cannot be asked for {clean(name)}: {why}") from exc
     if not value:

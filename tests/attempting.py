@@ -54,7 +54,7 @@ class Attempts:
         self.watchdog = Watchdog(self.stop, self.config.min_speed, **{"tick": 0.02, **(watchdog or {})})
         self.transport = Transport(self.config, **transport or {})
         self.events: list[Progress] = []
-        self.bucket = bucket or NoLimit()
+        self.bucket = bucket(self.stop) if bucket else NoLimit()
         self.context = self.new_context()
 
     def new_context(self) -> Context:
@@ -68,7 +68,9 @@ class Attempts:
         entry = Entry((url,), path, **declared)
         bare = split_userinfo(url)[0]
         key = hashlib.sha256(f"{url} {path}".encode()).digest()[:16]
-        return Task(**{"entry": entry, "key": key, "path": path, "url": bare, "origin": origin_of(bare), **fields})
+        return Task(
+            **{"entry": entry, "key": key, "path": path, "url": bare, "origin": origin_of(bare), **fields}
+        )
 
     def run(self, task: Task) -> Attempt:
         """Make one attempt."""
@@ -121,4 +123,8 @@ def open_handles() -> set[str]:
     """Return what this process has open (Linux)."""
     gc.collect()
     folder = "/proc/self/fd"
-    return {f"{fd} {os.readlink(f'{folder}/{fd}')}" for fd in os.listdir(folder) if os.path.exists(f"{folder}/{fd}")}
+    return {
+        f"{fd} {os.readlink(f'{folder}/{fd}')}"
+        for fd in os.listdir(folder)
+        if os.path.exists(f"{folder}/{fd}")
+    }

@@ -65,7 +65,9 @@ def test_public(address):
     assert is_public(address)
 
 
-@pytest.mark.parametrize("address", [pytest.param(a, id=f"{k} {a}") for k, v in NOT_PUBLIC.items() for a in v])
+@pytest.mark.parametrize(
+    "address", [pytest.param(a, id=f"{k} {a}") for k, v in NOT_PUBLIC.items() for a in v]
+)
 def test_not_public(address):
     assert not is_public(address)
 

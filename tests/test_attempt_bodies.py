@@ -528,7 +528,16 @@ def test_b29_too_much_head(server, attempts, lines, text):
 
 
 @pytest.mark.parametrize(
-    "line", [b"no colon", b"Content-Length : 2", b": empty", b"Two words: 1", b" folded first", b"\x00: 1", b"\xff: 1"]
+    "line",
+    [
+        b"no colon",
+        b"Content-Length : 2",
+        b": empty",
+        b"Two words: 1",
+        b" folded first",
+        b"\x00: 1",
+        b"\xff: 1",
+    ],
 )
 def test_b29_a_malformed_header_line_does_not_hide_those_after_it(server, attempts, line):
     server.add("/a", raw=[b"HTTP/1.1 200 OK\r\n" + line + b"\r\nContent-Length: 2\r\n\r\nok, and more"])
@@ -538,7 +547,9 @@ def test_b29_a_malformed_header_line_does_not_hide_those_after_it(server, attemp
     assert_nothing_left(attempts)
 
 
-@pytest.mark.parametrize("head", [b"HTTP/1.1 200", b"HTTP/1.1 200 OK\r\nContent-Le", b"HTTP/1.1 200 OK\r\nX: 1\r\n"])
+@pytest.mark.parametrize(
+    "head", [b"HTTP/1.1 200", b"HTTP/1.1 200 OK\r\nContent-Le", b"HTTP/1.1 200 OK\r\nX: 1\r\n"]
+)
 def test_a_head_that_is_cut_is_no_head(server, attempts, head):
     server.add("/a", raw=[head, CLOSE])
     attempt = attempts.fetch(server.url("/a"))
@@ -608,7 +619,9 @@ def test_x02_an_endless_body_is_stopped_by_the_size_limit(server, tmp_path, opti
 
 def test_i09_a_body_longer_than_its_declared_size_is_stopped(server, attempts):
     server.add("/a", body=Forever(b"x" * 1000), no_length=True)
-    assert_failed(attempts.fetch(server.url("/a"), size=5000), "size", "longer than the 5000", retryable=False)
+    assert_failed(
+        attempts.fetch(server.url("/a"), size=5000), "size", "longer than the 5000", retryable=False
+    )
     assert_nothing_left(attempts)
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkfetch.errors import ProtocolViolation, TooLarge, TransferError
@@ -24,6 +23,8 @@ from bulkfetch.headers import (
 )
 from bulkfetch.models import Head
 from bulkfetch.safetext import clean
+
+relaxed = settings(deadline=None)
 
 NOV_6 = 784111777.0  # Sun, 06 Nov 1994 08:49:37 GMT, the date of RFC 9110
 DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
@@ -212,7 +213,6 @@ def test_dates_mean_the_same_in_every_zone(monkeypatch, value, zone):
     finally:
         monkeypatch.undo()
         time.tzset()
-    assert os.environ.get("TZ") != "America/New_York"
 
 
 @pytest.mark.parametrize(
@@ -238,6 +238,7 @@ def test_what_is_no_date_says_nothing(value):
     assert parse_date(value) is None
 
 
+@relaxed
 @given(TEXT)
 def test_no_text_breaks_the_date_parser(value):
     assert parse_date(value) is None or math.isfinite(parse_date(value))
@@ -334,6 +335,7 @@ NAMES = (
 VALUES = TEXT | st.sampled_from([DATE, "5", "chunked", "bytes 0-9/10"]) | TEXT.map('"{}"'.format)
 
 
+@relaxed
 @given(st.lists(st.tuples(st.sampled_from(NAMES.split()), VALUES), max_size=5))
 def test_no_head_breaks_the_parser(pairs):
     try:

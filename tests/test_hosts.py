@@ -134,8 +134,15 @@ def test_small_files_of_a_fast_host_ride_along(slot, seconds, waiting, most, alo
     assert len(slot.ready) == waiting - along
 
 
+def test_one_slow_answer_does_not_end_the_batches(slot):
+    slot.ready.extend([TASK] * 800)
+    slot.succeed(8, 0.001)
+    slot.succeed(8, 0.009)
+    assert len(slot.ride_along(16)) == 9
+
+
 def test_only_small_files_ride_along(slot):
-    small, large = task_of(1000), task_of(10**9)
+    small, large = task_of(256 * 1024), task_of(256 * 1024 + 1)
     slot.ready.extend([small, small, large, *[small] * 800])
     slot.succeed(8, 0.001)
     assert slot.ride_along(16) == [small, small]
@@ -255,14 +262,15 @@ def test_attempts_begun_before_the_probes_are_no_probes(slot):
     assert slot.misses == PROBE_AFTER + 1  # the last of them was alone
 
 
-def test_probes_wait_longer_and_longer(slot):
+@pytest.mark.parametrize(("chance", "share"), [(0.0, 0.5), (0.5, 0.75)])
+def test_probes_wait_longer_and_longer(slot, chance, share):
     miss(slot, PROBE_AFTER - 1)
     now, waits = NOW, []
     for _ in range(5):
-        miss(slot, 1, now)
-        waits.append(slot.ready_at() - now)
+        miss(slot, 1, now, chance)
+        waits.append((slot.ready_at() - now) / share)
         now = slot.ready_at()
-    assert waits == [0.5, 1.0, 2.0, 4.0, 8.0]
+    assert waits == [1.0, 2.0, 4.0, 8.0, 16.0]
 
 
 def test_an_answer_ends_the_probing(slot):
@@ -308,7 +316,7 @@ def test_a_host_with_tasks_is_not(slot, values):
 def test_a_host_that_asked_to_be_left_alone_is_remembered(slot):
     slot.cool(POLICY, busy(10.0), NOW, 0.0)
     assert slot.is_waiting(NOW + 9.0)
-    assert not slot.is_waiting(NOW + 11.0)
+    assert not slot.is_waiting(NOW + 10.0)
     slot.cool(POLICY, busy(9999.0), NOW, 0.0)
     assert slot.is_waiting(NOW + 11.0)
     assert not slot.is_waiting(NOW + 9999.0)

@@ -27,6 +27,7 @@ from bulkfetch.journal import (
     schema,
 )
 from bulkfetch.journal.database import Database
+from bulkfetch.journal.names import Names
 from bulkfetch.journal.records import transient_kinds
 from bulkfetch.manifest import as_entries
 from bulkfetch.models import Entry, Failure, Outcome, PartInfo, Status
@@ -221,6 +222,67 @@ def test_a_released_destination_goes_to_the_next_owner(journal):
     journal.add_pending([pending(1, path="A.csv")])
     assert journal.find_paths(["a.csv"])["a.csv"].key == key_of(1)
     assert journal.find([key_of(0)])[key_of(0)].path == "a.csv"
+
+
+# -- names -------------------------------------------------------------------------------------------
+
+
+def test_names_are_found_whether_they_wait_or_are_written(boot, journal):
+    count = 40_000  # more than wait in memory
+    for start in range(0, count, 1000):
+        journal.settle([fetched(n, size=n) for n in range(start, start + 1000)])
+        journal.commit()
+    some = range(0, count, 3331)
+    for reopen in (lambda: journal, boot):
+        known = reopen()
+        assert {row.size for row in known.find([key_of(n) for n in some]).values()} == set(some)
+        assert known.find([key_of(count)]) == {}
+    again = boot()
+    again.begin_run()
+    again.add_pending([pending(5, path="moved.csv"), pending(count)])
+    again.touch_run([key_of(7)])
+    again.commit()
+    last = boot()
+    assert last.find_paths(["moved.csv"])["moved.csv"].key == key_of(5)
+    assert last.find_paths([f"{count}.csv"])[f"{count}.csv"].key == key_of(count)
+    assert {key: row.run for key, row in last.find([key_of(7), key_of(8)]).items()} == {
+        key_of(7): 2,
+        key_of(8): 1,
+    }
+    assert sum(last.counts().values()) == count + 1
+
+
+PLAN = st.tuples(st.just("plan"), st.integers(0, 7), st.integers(0, 4))
+OPERATIONS = st.lists(st.one_of(PLAN, st.just(("write",)), st.just(("reopen",))), max_size=40)
+
+
+@settings(max_examples=60, deadline=None)
+@given(OPERATIONS)
+def test_names_agree_with_a_plain_dict(operations):
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    for statement in schema.TABLES:
+        connection.execute(statement)
+    rows: dict[bytes, int] = {}
+    owners: dict[str, bytes] = {}
+    with contextlib.closing(Database(connection, Path(FILE))) as database:
+        names = Names(database, waiting=3)
+        for operation, *numbers in operations:
+            if operation == "plan":
+                key, path = key_of(numbers[0]), path_of(numbers[1])
+                database.write("UPDATE entries SET owns = 0 WHERE path = ?", (path,))
+                row = names.find_or_add([key, key])[key]
+                assert rows.setdefault(key, row) == row
+                database.write_many(schema.ADD_PENDING, [(row, key, 1, path, "", "", 1, 1, "pending")])
+                names.claim(path, row)
+                owners = {other: owner for other, owner in owners.items() if owner != key} | {path: key}
+            elif operation == "write":
+                names.write()
+            else:
+                names = Names(database, waiting=3)
+            assert names.find([key_of(n) for n in range(8)]) == rows
+            for path in map(path_of, range(5)):
+                found = database.fetch_many(schema.FIND_OWNERS, names.find_paths([path]))
+                assert [v[0] for v in found if v[1] == path] == ([owners[path]] if path in owners else [])
 
 
 # -- parts -------------------------------------------------------------------------------------------

@@ -22,8 +22,8 @@ LAYERS: dict[str, int] = {
     # pure: text to value and back
     "addresses": 2, "checksums": 2, "codings": 2, "extras": 2, "formatting": 2, "headers": 2, "naming": 2,
     "quantities": 2, "ratelimit": 2, "urls": 2,
-    # the one configuration
-    "config": 3,
+    # the one configuration; what a host's own limit allows
+    "allowance": 3, "config": 3,
     # pure decisions and totals
     "resume": 4, "retry": 4, "summary": 4,
     # event values; one host's state
@@ -34,7 +34,7 @@ LAYERS: dict[str, int] = {
     "dns": 7, "inbox": 7, "limits": 7, "secrets": 7, "watchdog": 7,
     # each owns one kind of I/O or state
     "backlog": 8, "display": 8, "intake": 8, "journal": 8, "lock": 8, "manifest": 8, "printing": 8,
-    "store": 8, "transport": 8,
+    "store": 8, "transport": 8, "wire": 8,
     # one attempt; one entry's plan
     "planner": 9, "transfer": 9,
     # where attempts run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkfetch.models import NO_PART, Attempt, Entry, Failure, Head, Origin, PartInfo, Task
@@ -16,6 +16,8 @@ from bulkfetch.retry import (
     has_progressed,
     refuse_status,
 )
+
+relaxed = settings(deadline=None)
 
 POLICY = RetryPolicy(retries=5, backoff=1.0, cap=60.0)
 ENTRY = Entry(("https://example.org/a",))
@@ -42,6 +44,7 @@ def test_t13_back_off_is_exponential_with_full_jitter(failures, chance, seconds)
     assert POLICY.delay(failures, chance) == seconds
 
 
+@relaxed
 @given(st.integers(1, 10**6), st.floats(0, 1, exclude_max=True))
 def test_back_off_is_bounded(failures, chance):
     assert 0 <= POLICY.delay(failures, chance) <= POLICY.cap
@@ -74,6 +77,12 @@ def test_a_good_attempt_is_not_followed_by_another():
 @pytest.mark.parametrize("kind", ["truncated", "throttled", "not-http", "digest", "decode"])
 def test_no_retries_means_one_attempt(kind):
     assert not RetryPolicy(retries=0).may_retry(task_of(), attempt_of(kind, offset=10 * REAL_PROGRESS))
+
+
+def test_one_retry_is_one_retry():
+    policy = RetryPolicy(retries=1)
+    assert policy.may_retry(task_of(), attempt_of("truncated"))
+    assert not policy.may_retry(task_of(failures=1), attempt_of("truncated", 2))
 
 
 @pytest.mark.parametrize(
@@ -183,6 +192,7 @@ def test_a_status_without_a_reason():
     assert str(refuse_status(Head(404))) == "the server answered 404"
 
 
+@relaxed
 @given(st.integers(-10, 2000))
 def test_every_status_is_decided(status):
     error = refuse_status(Head(status))

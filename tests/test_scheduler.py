@@ -148,6 +148,20 @@ def test_a_batch_shares_one_slot():
     assert scheduler.take(NOW) == batch[6]
 
 
+def test_a_host_that_waited_can_be_used_after_all_was_taken_back():
+    scheduler = scheduler_of(2)
+    add_all(scheduler, task_of(A), task_of(A))
+    first = scheduler.take(NOW)
+    scheduler.settle(first, failed(first, busy(30.0)), NOW)
+    assert scheduler.take(NOW) is None
+    assert len(scheduler.drain()) == 2
+    again = task_of(A)
+    add_all(scheduler, again)
+    assert scheduler.take(NOW) is None
+    assert scheduler.next_time() > NOW + 29.0
+    assert scheduler.take(scheduler.next_time()) == again
+
+
 # -- good ends ------------------------------------------------------------------------------------
 
 
@@ -520,9 +534,23 @@ def test_hosts_with_tasks_are_not_forgotten(monkeypatch):
     scheduler.settle(taken[2], failed(taken[2], busy(50.0)), NOW)
     for number in range(200):
         finish_one(scheduler, host(number))
+    add_all(scheduler, task_of(host("running")))
+    assert scheduler.take(NOW) is None  # its one connection is in use
     scheduler.settle(taken[0], good(taken[0]), NOW)
     assert scheduler.active == 0
-    assert {task.key for task in take_all(scheduler, NOW + 100.0)} == {waiting.key, cooled.key}
+    assert {waiting.key, cooled.key} < {task.key for task in take_all(scheduler, NOW + 100.0)}
+
+
+def test_a_host_is_idle_again_after_its_back_offs(monkeypatch):
+    monkeypatch.setattr(scheduling, "_MOST_SLOTS", 10)
+    scheduler, now = scheduler_of(), NOW
+    for number in range(200):
+        add_all(scheduler, task_of(host(number)), now=now)
+        task = scheduler.take(now)
+        now += scheduler.settle(task, failed(task, CUT), now).delay
+        task = scheduler.take(now)
+        scheduler.settle(task, good(task), now)
+    assert len(scheduler._slots) <= 10
 
 
 def test_a_host_that_is_to_be_left_alone_is_forgotten_last(monkeypatch):

@@ -28,8 +28,8 @@ Examples:
 """
 
 EXIT_STATUSES = (
-    "Exit status: 0 all well; 1 an entry failed; 2 usage; 3 unreadable lines; 4 the destination is held by another "
-    "run; 5 stopped early and resumable; 130, 143 by SIGINT, SIGTERM."
+    "Exit status: 0 all well; 1 an entry failed; 2 usage; 3 unreadable lines; 4 another run holds the "
+    "destination; 5 stopped early and resumable; 130, 143 by SIGINT, SIGTERM."
 )
 
 

@@ -1,9 +1,19 @@
 """What earlier runs did and how far this one is: one SQLite file in the destination, one writer."""
 
-from bulkfetch.journal.boot import boot_id
+from bulkfetch.journal.boot import boot_id, boot_time
 from bulkfetch.journal.copying import copy_journal
 from bulkfetch.journal.journal import Journal
 from bulkfetch.journal.opening import FILE
 from bulkfetch.journal.rows import Interruption, PathOwner, PendingRow, Row
 
-__all__ = ["FILE", "Interruption", "Journal", "PathOwner", "PendingRow", "Row", "boot_id", "copy_journal"]
+__all__ = [
+    "FILE",
+    "Interruption",
+    "Journal",
+    "PathOwner",
+    "PendingRow",
+    "Row",
+    "boot_id",
+    "boot_time",
+    "copy_journal",
+]

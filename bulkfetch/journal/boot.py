@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import sys
 import time
@@ -22,6 +23,13 @@ def boot_id() -> str:
         return _LINUX.read_text("ascii").strip()
     except (OSError, ValueError, AttributeError):
         return ""
+
+
+def boot_time() -> float:
+    """Return the Unix time at which this boot began; infinity where sleep may not be counted."""
+    if sys.platform == "linux":
+        return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.time() - _windows_uptime() if sys.platform == "win32" else math.inf
 
 
 def _estimate(now: float, uptime: float) -> str:

@@ -18,7 +18,7 @@ from bulkfetch.journal.names import Names
 from bulkfetch.journal.opening import open_readable, open_writable
 from bulkfetch.journal.reading import Reading
 from bulkfetch.journal.records import finished_values, other_values, pending_values
-from bulkfetch.journal.rows import Interruption, PathOwner, PendingRow, Row, is_token, parse_part, parse_row
+from bulkfetch.journal.rows import Interruption, PathOwner, PendingRow, Row, parse_part, parse_row
 from bulkfetch.models import Outcome, PartInfo, Status
 from bulkfetch.naming import collision_key
 from bulkfetch.safetext import redact_url
@@ -84,6 +84,7 @@ class Journal(Reading):
         write("DELETE FROM runs WHERE id <= ? AND clean = 1 AND durable = 1", (self.run - _RUNS_KEPT,))
         self._has_parts = bool(self._database.fetch("SELECT 1 FROM parts LIMIT 1"))
         self._database.commit()
+        self._database.checkpoint()  # a crash of the machine must not take the row that tells of it
         return self.run
 
     def finish_run(self, *, clean: bool, summary: dict[str, Any]) -> None:
@@ -199,9 +200,10 @@ class Journal(Reading):
         return dict(filter(None, found))
 
     def all_tokens(self) -> set[str]:
-        """Return the tokens of all parts, so that part files of nobody can be told."""
-        rows = self._database.fetch("SELECT token FROM parts")
-        return {token for (token,) in rows if is_token(token)}
+        """Return the tokens of all parts that can be trusted, so that part files of no use can be told."""
+        rows = self._database.fetch(schema.ALL_PARTS)
+        parts = (parse_part(values, self._boot) for values in rows)
+        return {part.token for _, part in filter(None, parts) if part.offset}
 
     def _look_back(self) -> None:
         """Find earlier runs whose files may not have reached the disk, and such as broke off."""

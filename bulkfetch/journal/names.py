@@ -21,8 +21,9 @@ _NAMED = "named"  # in `meta`: the highest row whose names are written
 class Names:
     """From keys and collision keys to row numbers."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, waiting: int = _WAITING) -> None:
         self._database = database
+        self._waiting = waiting
         self._keys: dict[bytes, int] = {}
         self._paths: dict[int, int] = {}
         self._looked_up: dict[bytes, int] = {}  # by the last query; what was found is asked for again
@@ -76,7 +77,7 @@ class Names:
 
     def write(self, *, all_of_them: bool = False) -> None:
         """Write what waits if it is much; part of the open transaction."""
-        if not self._keys or (len(self._keys) < _WAITING and not all_of_them):
+        if not self._keys or (len(self._keys) < self._waiting and not all_of_them):
             return
         names = [(_hash_key(key), number) for key, number in self._keys.items()]
         self._database.write_many(schema.ADD_NAMES, sorted([*names, *self._paths.items()]))

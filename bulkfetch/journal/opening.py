@@ -113,6 +113,7 @@ def _has_locks(folder: Path) -> bool:
 def _open_for_writing(path: Path, option: str) -> sqlite3.Connection:
     connection = _connect(path, f"mode=rwc&{option}")
     try:
+        _configure(connection)
         _check_owner(connection, path)
         _use_log(connection)
         _create(connection)
@@ -126,6 +127,7 @@ def _open_for_writing(path: Path, option: str) -> sqlite3.Connection:
 def _open_for_reading(path: Path, option: str, *, immutable: bool = False) -> sqlite3.Connection:
     connection = _connect(path, f"mode=ro&{option}{'&immutable=1' if immutable else ''}")
     try:
+        _configure(connection)
         connection.execute("PRAGMA query_only = ON")
         _check_owner(connection, path)
         _probe(connection)
@@ -138,14 +140,16 @@ def _open_for_reading(path: Path, option: str, *, immutable: bool = False) -> sq
 def _connect(path: Path, options: str) -> sqlite3.Connection:
     # Everything quoted, so that no part of the name is taken for a host or an option.
     uri = f"file:{quote(os.fsencode(path.absolute()), safe='')}?{options}"
-    connection = sqlite3.connect(
+    return sqlite3.connect(
         uri, uri=True, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
     )
+
+
+def _configure(connection: sqlite3.Connection) -> None:
     # An edited file may hold any bytes as text (fault K07).
     connection.text_factory = functools.partial(str, encoding="utf-8", errors="replace")
     for setting in ("trusted_schema = OFF", "cell_size_check = ON", f"cache_size = -{_CACHE}"):
         connection.execute(f"PRAGMA {setting}")
-    return connection
 
 
 def _check_owner(connection: sqlite3.Connection, path: Path) -> None:

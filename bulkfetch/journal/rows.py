@@ -62,7 +62,7 @@ class Interruption(NamedTuple):
 
 
 def parse_row(values: Sequence[Any], doubted: frozenset[int]) -> Row | None:
-    """Return what FIND_KEYS and its kin select as a row; None when it cannot be ours."""
+    """Return what FIND_ROWS and its kin select as a row; None when it cannot be ours."""
     key, path, state, size, mtime_ns, digest, run, etag, last_modified, written = values
     if not isinstance(key, bytes) or len(key) != _KEY or not isinstance(run, int) or state not in _STATES:
         return None
@@ -85,17 +85,12 @@ def parse_part(values: Sequence[Any], boot: str) -> tuple[bytes, PartInfo] | Non
     Bytes written before the present boot count only as far as they were synced.
     """
     key, token, validator, total, offset, durable, wrote_boot = values
-    if not isinstance(key, bytes) or not is_token(token):
+    if not isinstance(key, bytes) or not isinstance(token, str) or not _TOKEN.fullmatch(token):
         return None
     kept = size_of(offset if boot and wrote_boot == boot else durable) or 0
     if total is not None and (size_of(total) is None or kept > total):
         return None
     return key, PartInfo(kept, _field(validator), total, token)
-
-
-def is_token(value: Any) -> bool:
-    """Say whether `value` can be part of a part file's name."""
-    return isinstance(value, str) and _TOKEN.fullmatch(value) is not None
 
 
 def size_of(value: Any) -> int | None:

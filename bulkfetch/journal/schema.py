@@ -84,9 +84,8 @@ FIND_IDS = Many(
 FIND_PATH_IDS = Many("SELECT hash, id FROM names WHERE hash IN (", "?", ")")
 FIND_ROWS = Many(f"SELECT {_ROW} FROM entries WHERE id IN (", "?", ")")
 FIND_OWNERS = Many(f"SELECT {_ROW} FROM entries WHERE owns = 1 AND id IN (", "?", ")")
-FIND_PARTS = Many(
-    'SELECT key, token, validator, total, "offset", durable, boot FROM parts WHERE key IN (', "?", ")"
-)
+ALL_PARTS = 'SELECT key, token, validator, total, "offset", durable, boot FROM parts'
+FIND_PARTS = Many(f"{ALL_PARTS} WHERE key IN (", "?", ")")
 FINISHED = (
     f"SELECT id, {_ROW} FROM entries"
     " WHERE id > ? AND id <= ? AND state IN ('fetched', 'unchanged') ORDER BY id LIMIT ?"

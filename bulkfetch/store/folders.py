@@ -103,9 +103,14 @@ class Folders:
         fd = os.open(self._root, _FOLDER)
         try:
             for segment in filter(None, relative.split("/")):
+                if segment in (".", ".."):  # no such path is planned (fault K07)
+                    raise PathRefused(f"{clean(path)}: a path may not climb")
                 child = self._open_child(segment, fd)
                 os.close(fd)
                 fd = child
+        except PathRefused:
+            os.close(fd)
+            raise
         except OSError as exc:
             os.close(fd)
             if exc.errno not in _NO_FOLDER:

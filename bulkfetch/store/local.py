@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bulkfetch.errors import DestinationTaken, DiskFailed, PathRefused, from_os_error
+from bulkfetch.errors import DestinationTaken, DiskFailed, DiskUnusable, PathRefused, from_os_error
 from bulkfetch.safetext import clean
 from bulkfetch.store.crossing import copy_across
 from bulkfetch.store.folders import HAS_HANDLES, Folder, Folders
@@ -66,6 +66,7 @@ class LocalStore:
             os.makedirs(self._root, exist_ok=True)
             if not os.access(self._root, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            self._folders.below("")
             self._parts = self._folders.below(_PARTS, trusted=True)
             if not os.access(f"{self._root}/{_PARTS}", os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
@@ -203,8 +204,8 @@ class LocalStore:
 
     def _parts_folder_again(self) -> Folder:
         """Make the folder of parts anew when someone removed it; a destination that has gone stays gone."""
-        if not os.path.isdir(self._root):
-            raise DiskFailed(f"the destination folder {self._root} has gone")
+        if not os.path.isdir(self.state_dir):  # and the journal with it: nothing could be recorded
+            raise DiskUnusable(f"{clean(self._root)} was removed while the run went on")
         self._folders.forget()
         self.prepare()
         return self._parts_folder()

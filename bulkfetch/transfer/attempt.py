@@ -72,6 +72,7 @@ def _plan(task: Task, context: Context, body: Body, reply: Reply, *, asked_range
     if refused is not None:
         raise refused
     plan = plan_body(body.left, head, asked_range=asked_range)
+    body.expect(plan)
     if plan.size is not None:
         check_size(plan.size, task.entry, context.config)
         check_replacing(plan.size, task, context.store)

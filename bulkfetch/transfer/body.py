@@ -24,7 +24,7 @@ _START = 64  # bytes by which a page is told
 _EVENT_EVERY = 0.1  # seconds between progress events of one body
 _JOURNALLED = 1024 * 1024  # bytes of a body that may be missing in the journal
 _USELESS = frozenset({"range", "digest", "decode"})  # failures after which stored bytes are worth nothing
-_USELESS_BODY = frozenset({"size", "too-large"})  # the same, once bytes of this attempt are among them
+_USELESS_VERSION = frozenset({"size", "too-large"})  # the same, if they belong to the version that failed
 _FUTURE = 86400.0  # seconds a modification time may be ahead of our clock (fault F18)
 _BROKEN = (errors.Truncated, errors.ConnectionLost, errors.TimedOut, errors.TooSlow)
 
@@ -41,7 +41,7 @@ class Body:
         self._validator: str | None = None  # pins the bytes in the part
         self._total: int | None = None
         self._digests = self._new_digests()
-        self._has_begun = False  # the part holds, or is about to hold, bytes of this attempt's answer
+        self._is_current = False  # the part holds the version of the file that the answer tells of
         self._restarted_from = 0  # bytes an earlier attempt had stored and this one threw away
         self._warnings: list[str] = []
         self.left = task.part  # what the next attempt may rely on
@@ -81,7 +81,7 @@ class Body:
         part = self._part
         if part is None:
             return failure
-        useless = failure.kind in _USELESS or (self._has_begun and failure.kind in _USELESS_BODY)
+        useless = failure.kind in _USELESS or (self._is_current and failure.kind in _USELESS_VERSION)
         part.close()
         if part.offset <= 0 or useless or part.is_spoiled or not self._is_pinned():
             self._discard()
@@ -103,10 +103,15 @@ class Body:
 
     # -- what comes ------------------------------------------------------------------------------
 
+    def expect(self, plan: BodyPlan) -> None:
+        """Note what the answer says of the bytes in the part."""
+        if plan.action is not Action.RESTART:
+            self._is_current = True
+            self._total = plan.size
+
     def receive(self, reply: Reply, plan: BodyPlan) -> None:
         """Store the body as planned; raises `TransferError` when it is not the whole."""
         if plan.action is Action.COMPLETE:
-            self._has_begun = True
             return
         head = reply.head
         decoder = choose_decoder(head.codings, self._task.path)
@@ -144,12 +149,12 @@ class Body:
                 self._report(plan)
             lease.check()
             data = reply.read(size)
-        if not self._has_begun:
-            self._begin(plan, reply.head, b"")
+        if not self._is_current:
+            self._restart(plan, reply.head, b"")
 
     def _store(self, data: bytes, plan: BodyPlan, head: Head) -> None:
-        if not self._has_begun:
-            self._begin(plan, head, data)
+        if not self._is_current:
+            self._restart(plan, head, data)
         if self._part is None:
             self._part = self._context.store.new_part(self._task.key, self._task.path)
         self._part.write(data)
@@ -157,16 +162,15 @@ class Body:
         if plan.size is None:
             check_growth(self._part.offset, self._entry, self._config)
 
-    def _begin(self, plan: BodyPlan, head: Head, first: bytes) -> None:
-        """Look at the first bytes before anything stored is touched (faults R01, R17)."""
-        if plan.action is Action.RESTART:
-            check_html(head, first, self._task, self._config, is_resuming=self._offset > 0)
-            if self._part is not None:
-                self._restarted_from = self._offset
-                self._part.restart()
-                self._digests = self._new_digests()
-            self.left = NO_PART
-        self._has_begun = True
+    def _restart(self, plan: BodyPlan, head: Head, first: bytes) -> None:
+        """Throw away what is stored, unless the first bytes are unwanted (faults R01, R17)."""
+        check_html(head, first, self._task, self._config, is_resuming=self._offset > 0)
+        if self._part is not None:
+            self._restarted_from = self._offset
+            self._part.restart()
+            self._digests = self._new_digests()
+        self.left = NO_PART
+        self._is_current = True
         self._validator, self._total = plan.validator, plan.size
 
     def _accept_unverified(self) -> None:

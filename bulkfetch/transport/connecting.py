@@ -17,8 +17,10 @@ from bulkfetch import dns, errors
 _STEP = 0.1  # seconds between looks at the caller's own bounds
 
 
-def open_socket(host: str, port: int, seconds: float, check: Callable[[], None]) -> socket.socket:
-    """Return a socket connected to `host`, its timeout set to `seconds`.
+def open_socket(
+    host: str, port: int, seconds: float, check: Callable[[], None]
+) -> tuple[socket.socket, tuple[Any, ...]]:
+    """Return a socket connected to `host`, its timeout set to `seconds`, and the address it leads to.
 
     Args:
         host: name or address.
@@ -43,7 +45,7 @@ def open_socket(host: str, port: int, seconds: float, check: Callable[[], None])
             last = exc
             continue
         sock.settimeout(seconds)
-        return sock
+        return sock, address
     if isinstance(last, TimeoutError) and last.errno in (None, errno.ETIMEDOUT):
         raise errors.ConnectFailed(f"no connection to {host}:{port} within {seconds:g} s") from last
     raise errors.ConnectFailed(f"cannot connect to {host}:{port}: {last.strerror or last}") from last

@@ -38,10 +38,10 @@ class Connection(HTTPConnection):
         self._handshake_end = time.monotonic() + budget
         host, port = self._dns_host, self.port or self.default_port
         lease.enter(f"connecting to {self.host}", budget + _SLACK)
-        sock = open_socket(host, port, budget, lease.check)
+        sock, address = open_socket(host, port, budget, lease.check)
         try:
             lease.attach(sock)
-            self.peer = None if self.proxy else current.peer_of(sock)
+            self.peer = None if self.proxy else current.peer_of(address)
             self._check_peer()
             lease.enter("the answer's head", current.head_seconds)
         except BaseException:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from bulkfetch.watchdog import Lease
 
-PeerOf = Callable[[socket.socket], str]
+PeerOf = Callable[[tuple[Any, ...]], str]
 
 
-def address_of(sock: socket.socket) -> str:
-    """Return the address a socket is connected to."""
-    return str(sock.getpeername()[0])
+def host_part(address: tuple[Any, ...]) -> str:
+    """Return whom a socket address names."""
+    return str(address[0])
 
 
 class _Current(threading.local):
@@ -22,7 +22,7 @@ class _Current(threading.local):
     lease: Lease | None = None
     head_seconds = 60.0  # longest wait for a whole head
     public_only = False  # a connection to a private address is refused (fault A09)
-    peer_of: PeerOf = staticmethod(address_of)
+    peer_of: PeerOf = staticmethod(host_part)
     peer: str | None = None  # set by the connection: whom it talks to; None for a proxy's
 
 

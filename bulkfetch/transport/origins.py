@@ -15,7 +15,7 @@ from bulkfetch.headers import parse_head
 from bulkfetch.models import Head, Origin
 from bulkfetch.safetext import clean
 from bulkfetch.transport.answers import Answer
-from bulkfetch.transport.current import PeerOf, address_of, current
+from bulkfetch.transport.current import PeerOf, current, host_part
 from bulkfetch.transport.mapping import map_error
 from bulkfetch.transport.reply import Reply
 from bulkfetch.transport.sessions import OriginSession
@@ -31,11 +31,11 @@ class Transport:
     Args:
         config: how the run behaves.
         most_sessions: sessions kept; more only while all of them are in use.
-        peer_of: how a socket's peer address is found.
+        peer_of: whom the address a socket was connected to stands for.
     """
 
     def __init__(
-        self, config: FetchConfig, *, most_sessions: int = _MOST_SESSIONS, peer_of: PeerOf = address_of
+        self, config: FetchConfig, *, most_sessions: int = _MOST_SESSIONS, peer_of: PeerOf = host_part
     ) -> None:
         self._config = config
         self._most_sessions = most_sessions

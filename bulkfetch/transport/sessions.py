@@ -49,6 +49,12 @@ class _Adapter(HTTPAdapter):
             self._pool = super().get_connection_with_tls_context(*args, **kwargs)
         return self._pool
 
+    def close(self) -> None:
+        """Close what is idle at once; `requests` would leave it to the garbage collector."""
+        if self._pool is not None:
+            self._pool.close()
+        super().close()
+
     def cert_verify(self, *_args: Any, **_kwargs: Any) -> None:
         """Nothing to do: the TLS context verifies."""
 
@@ -106,7 +112,7 @@ class OriginSession:
         if len(jar) > _MOST_COOKIES:
             jar.clear()
             return
+        given = request.headers.pop("Cookie", None)  # the jar adds nothing to a request that has some
         cookies = get_cookie_header(jar, request)  # type: ignore[no-untyped-call]
-        given = request.headers.get("Cookie")
-        if cookies:
-            request.headers["Cookie"] = f"{given}; {cookies}" if given else cookies
+        if together := "; ".join(filter(None, (given, cookies))):
+            request.headers["Cookie"] = together

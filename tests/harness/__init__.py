@@ -6,3 +6,10 @@
 Nothing of this is known to the product: `child.py` wraps calls of the standard library around the real
 command, and what a kill leaves behind is judged from outside.
 """
+
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent.parent
+if str(TESTS) not in sys.path:  # as a command from the repository's root
+    sys.path.insert(0, str(TESTS))

@@ -1,6 +1,7 @@
 """The real command in a process of its own, with the standard library watched around it.
 
-    python child.py [--kill POINT:N] [--fail CALL:PATH:ERRNO[:N[:TIMES]]] [--boot ID] [--record FILE] -- get ...
+    python -m harness.child [--kill POINT:N] [--fail CALL:PATH:ERRNO[:N[:TIMES]]] [--boot ID]
+                            [--record FOLDER] -- get ...
 
 `--kill before-rename:3` sends SIGKILL to the process itself right before the third rename of a part.
 """
@@ -13,13 +14,9 @@ import itertools
 import os
 import pathlib
 import signal
-import sys
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from harness.intercept import Call, Intercept, Observer
 from harness.record import Recorder
@@ -110,7 +107,12 @@ def pretend_boot(identity: str) -> None:
     def read_text(self: pathlib.Path, *args: Any, **options: Any) -> str:
         return f"{identity}\n" if str(self) == BOOT_FILE else real(self, *args, **options)
 
+    def clock_gettime(clock: int) -> float:
+        return 0.0 if clock == time.CLOCK_BOOTTIME else real_clock(clock)
+
+    real_clock = time.clock_gettime
     pathlib.Path.read_text = read_text  # type: ignore[method-assign]
+    time.clock_gettime = clock_gettime
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import random
 import shutil
 import sqlite3
@@ -17,6 +18,7 @@ from bulkfetch.errors import BulkfetchError
 from bulkfetch.journal import Journal
 
 STATE = ".bulkfetch"
+LAST_MODIFIED = 1_700_000_000
 MEBIBYTE = 1024 * 1024
 
 
@@ -45,6 +47,13 @@ class Corpus:
         """Return the name of every body asked for, in the order of the requests."""
         return [r.path.removeprefix(self.prefix) for r in self.server.hits(f"{self.prefix}*")]
 
+    def unrecorded(self, dest: Path) -> list[str]:
+        """Return the names whose digest is not in the journal as it should be."""
+        known = finished(dest)
+        return [
+            name for name, body in self.bodies.items() if known.get(name) != hashlib.sha256(body).hexdigest()
+        ]
+
     def wrong(self, dest: Path, *, complete: bool) -> list[str]:
         """Return what is wrong with the final names of a destination; `complete`: none may be missing."""
         there = final_files(dest)
@@ -69,8 +78,16 @@ def serve_mixed(
         name = f"f{number:03}.bin"
         bodies[name] = body = pattern(size, f"{prefix}{salt}{number}")
         pace = {"trickle": (65536, 0.004)} if size >= MEBIBYTE else {}
-        server.add(f"{prefix}{name}", body=body, etag=f'"{number}{salt}"', last_modified=1_700_000_000, **pace)
+        server.add(
+            f"{prefix}{name}", body=body, etag=f'"{number}{salt}"', last_modified=LAST_MODIFIED, **pace
+        )
     return Corpus(server, prefix, bodies)
+
+
+def finished(dest: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file the journal calls finished, by name."""
+    with contextlib.closing(Journal.open_readonly(dest / STATE)) as journal:
+        return {row.path: row.digest.removeprefix("sha256:") for row in journal.finished()}
 
 
 def write_list(path: Path, urls: Iterable[str]) -> Path:
@@ -114,5 +131,7 @@ def journal_problem(dest: Path) -> str:
 def _compare(name: str, got: bytes, wanted: bytes) -> list[str]:
     if got == wanted:
         return []
-    same = next((i for i, (a, b) in enumerate(zip(got, wanted, strict=False)) if a != b), min(len(got), len(wanted)))
+    same = next(
+        (i for i, (a, b) in enumerate(zip(got, wanted, strict=False)) if a != b), min(len(got), len(wanted))
+    )
     return [f"{name}: {len(got)} bytes of {len(wanted)}, the first wrong one at {same}"]

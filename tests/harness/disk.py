@@ -8,12 +8,15 @@ commit, which is not older than the last checkpoint.
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from harness.corpus import LAST_MODIFIED
 
 JOURNAL = ("journal.sqlite3", "journal.sqlite3-wal", "journal.sqlite3-shm")
 
@@ -132,7 +135,9 @@ class Tape:
                 self._put(self._below(move.target, target), move.inode, self._name(move.target), chance)
         for path, inode in disk.files.items():
             if path.endswith(".part") and chance.random() < 0.8:
-                self._put(self._below(path, target), inode, self.keys[Path(path).name.partition("-")[0]], chance)
+                self._put(
+                    self._below(path, target), inode, self.keys[Path(path).name.partition("-")[0]], chance
+                )
 
     def _restore_journal(self, state: Path, commit: int) -> None:
         if not commit:
@@ -148,6 +153,7 @@ class Tape:
         torn = (whole, whole[:left], whole[:left] + bytes(inode.length - left))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(chance.choice(torn))
+        os.utime(path, (LAST_MODIFIED, LAST_MODIFIED))
 
     def _below(self, path: str, target: Path) -> Path:
         return target / Path(path).relative_to(self.dest)

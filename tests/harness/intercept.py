@@ -10,7 +10,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-WATCHED = ("open", "write", "fsync", "ftruncate", "close", "rename", "replace", "link", "unlink", "mkdir", "utime")
+WATCHED = (
+    "open",
+    "write",
+    "fsync",
+    "ftruncate",
+    "close",
+    "rename",
+    "replace",
+    "link",
+    "unlink",
+    "mkdir",
+    "utime",
+)
 _BY_FD = frozenset({"write", "fsync", "ftruncate", "close", "utime"})
 _TWO_NAMES = frozenset({"rename", "replace", "link"})
 

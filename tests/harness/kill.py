@@ -21,15 +21,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-TESTS = Path(__file__).resolve().parent.parent
-if str(TESTS) not in sys.path:
-    sys.path.insert(0, str(TESTS))
-
 from faultserver import Server
+
 from harness.child import POINTS
 from harness.corpus import Corpus, final_files, journal_problem, parts, serve_mixed, write_list
+from harness.process import start
 
-CHILD = Path(__file__).with_name("child.py")
+ONCE = ("before-sync", "after-sync")  # points passed at the end of a run alone
 RANDOM = "random"  # a moment chosen from outside
 JOBS = 4
 PER_WORKER = 1_400_000  # bytes a kill may cost each worker: 1 MiB between journal rows, and what a turn takes
@@ -68,8 +66,8 @@ class Report:
         return [
             f"kills {self.killed} in {self.runs} runs, {self.seconds:.0f} s: {points}",
             f"final files looked at {self.files}, wrong {len(self.wrong)}",
-            f"bytes over the ideal {self.excess} of {self.size}: {each:.0f} a kill, at most {self.dearest:.0f}"
-            f" on average over one destination; the bound is {JOBS * PER_WORKER}",
+            f"bytes over the ideal {self.excess} of {self.size}: {each:.0f} a kill,"
+            f" at most {self.dearest:.0f} on average over one destination; the bound is {JOBS * PER_WORKER}",
             *self.wrong,
         ]
 
@@ -77,7 +75,9 @@ class Report:
 class Chain:
     """One destination and the runs that fill it."""
 
-    def __init__(self, server: Server, folder: Path, number: int, chance: random.Random, report: Report) -> None:
+    def __init__(
+        self, server: Server, folder: Path, number: int, chance: random.Random, report: Report
+    ) -> None:
         self._corpus: Corpus = serve_mixed(server, f"/{number}/", chance)
         self._dest = folder / str(number)
         self._manifest = write_list(folder / f"{number}.txt", self._corpus.urls())
@@ -87,7 +87,11 @@ class Chain:
 
     def run(self, kinds: list[str]) -> None:
         """Kill a run in each of these ways, one after another, then let one through."""
-        hits = sum([self._run(kind) for kind in kinds])
+        hits = 0
+        for kind in kinds:
+            if not self._run(kind):  # the run came to its end: nothing is left to kill
+                break
+            hits += 1
         self._run(None)
         over = self._corpus.sent() - self._corpus.size
         self._report.size += self._corpus.size
@@ -95,6 +99,8 @@ class Chain:
         self._report.dearest = max(self._report.dearest, over / max(hits, 1))
         if over > hits * JOBS * PER_WORKER:
             self._blame(f"{over} bytes over the ideal after {hits} kills")
+        if missing := self._corpus.unrecorded(self._dest):
+            self._blame(f"not in the journal as they are: {missing}")
         if left := parts(self._dest):
             self._blame(f"parts left: {[part.name for part in left]}")
 
@@ -119,14 +125,12 @@ class Chain:
         return was_killed
 
     def _start(self, kind: str | None) -> subprocess.Popen[str]:
-        command = ["get", str(self._manifest), "-d", str(self._dest), "-j", str(JOBS), "--per-host", str(JOBS)]
-        way = ["-m", "bulkfetch"]
+        jobs = ("-j", str(JOBS), "--per-host", str(JOBS))
+        way = None
         if kind is not None and kind != RANDOM:
-            way = [str(CHILD), "--kill", f"{kind}:{self._chance.choice((1, 1, 2, 3, 5, 8, 13))}", "--"]
-        return subprocess.Popen(
-            [sys.executable, *way, *command],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            number = 1 if kind in ONCE else self._chance.choice((1, 1, 2, 3, 5, 8))
+            way = ("--kill", f"{kind}:{number}")
+        return start("get", self._manifest, "-d", self._dest, *jobs, ways=way)
 
     def _kill_after(self, child: subprocess.Popen[str], asked: int, seconds: float) -> None:
         """Kill some time after the first request, or right away where none comes."""
@@ -157,7 +161,9 @@ def kill_many(kills: int, seed: int, folder: Path, kinds: Sequence[str] = EVERY)
     number = 0
     while report.killed < kills:
         number += 1
-        chain = [ways[i % len(ways)] for i in range(min(chance.randint(1, MOST_IN_A_ROW), kills - report.killed))]
+        chain = [
+            ways[i % len(ways)] for i in range(min(chance.randint(1, MOST_IN_A_ROW), kills - report.killed))
+        ]
         ways = ways[len(chain) :] + ways[: len(chain)]
         with Server() as server:
             Chain(server, folder, number, chance, report).run(chain)
@@ -167,7 +173,9 @@ def kill_many(kills: int, seed: int, folder: Path, kinds: Sequence[str] = EVERY)
 
 def main() -> int:
     """Run from the command line; exit status 1 when anything was wrong."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()

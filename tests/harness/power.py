@@ -15,25 +15,21 @@ import json
 import random
 import shutil
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-TESTS = Path(__file__).resolve().parent.parent
-if str(TESTS) not in sys.path:
-    sys.path.insert(0, str(TESTS))
+from subprocess import CompletedProcess
 
 from faultserver import Server
-from harness.corpus import Corpus, parts, serve_mixed
-from harness.disk import Tape
 
 from bulkfetch import naming
+from harness.corpus import Corpus, parts, serve_mixed
+from harness.disk import Tape
+from harness.process import run
 
-CHILD = Path(__file__).with_name("child.py")
-LIMIT = 60.0
 CUTS_PER_TAPE = 12
 
 
@@ -58,14 +54,6 @@ class Report:
             f"outcomes under --fsync {self.checked}, told before their file was durable {self.early}",
             *self.wrong,
         ]
-
-
-def run(dest: Path, manifest: Path, *ways: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
-    command = [sys.executable, str(CHILD), *ways, "--", "get", str(manifest), "-d", str(dest), *options]
-    return subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT, check=False
-    )
 
 
 def write_manifest(path: Path, corpus: Corpus) -> Path:
@@ -95,7 +83,7 @@ def record(
     if update:
         seed = chance.random()
         old = serve_mixed(server, prefix, random.Random(seed), small=12, large=2, salt="old")
-        first = run(dest, write_bare(manifest, old), "--boot", "boot-0")
+        first = _run(dest, write_bare(manifest, old), "--boot", "boot-0")
         if first.returncode:
             raise AssertionError(first.stderr)
         corpus = serve_mixed(server, prefix, random.Random(seed), small=12, large=2)
@@ -105,11 +93,17 @@ def record(
         write_bare(manifest, corpus)
     shutil.copytree(dest, before)
     options = ("-j", "4", *(["--fsync"] if fsync else []))
-    done = run(dest, manifest, "--record", str(log), "--boot", "boot-1", options=options)
+    done = _run(dest, manifest, "--record", str(log), "--boot", "boot-1", options=options)
     if done.returncode or corpus.wrong(dest, complete=True):
         raise AssertionError(f"the recorded run itself went wrong: {done.stderr}")
-    keys = {naming.identity(url, name).hex(): name for url, name in zip(corpus.urls(), corpus.bodies, strict=True)}
+    keys = {
+        naming.identity(url, name).hex(): name for url, name in zip(corpus.urls(), corpus.bodies, strict=True)
+    }
     return Tape(log, dest, before, corpus.bodies, keys), corpus, manifest
+
+
+def _run(dest: Path, manifest: Path, *ways: str, options: Sequence[str] = ()) -> CompletedProcess[str]:
+    return run("get", manifest, "-d", dest, *options, ways=ways)
 
 
 def told_early(tape: Tape) -> tuple[int, int]:
@@ -160,12 +154,14 @@ def cut_many(cuts: int, seed: int, folder: Path, *, per_tape: int = CUTS_PER_TAP
 
 def _recover(corpus: Corpus, dest: Path, manifest: Path, name: str, report: Report) -> None:
     asked = len(corpus.asked())
-    done = run(dest, manifest, "--boot", "boot-2")
+    done = _run(dest, manifest, "--boot", "boot-2")
     report.files += len(corpus.bodies)
     report.refetched += len(set(corpus.asked()[asked:]))
     problems = corpus.wrong(dest, complete=True)
     if done.returncode or "damaged" in done.stderr:
         problems.append(f"exit status {done.returncode}: {done.stderr}")
+    if missing := corpus.unrecorded(dest):
+        problems.append(f"not in the journal as they are: {missing}")
     if left := parts(dest):
         problems.append(f"parts left: {[part.name for part in left]}")
     report.wrong += [f"{name}: {problem}" for problem in problems]
@@ -173,7 +169,9 @@ def _recover(corpus: Corpus, dest: Path, manifest: Path, name: str, report: Repo
 
 def main() -> int:
     """Run from the command line; exit status 1 when anything was wrong."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cuts", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()

@@ -16,7 +16,7 @@ _lseek = os.lseek
 
 
 class Recorder(Observer):
-    """Writes one JSON line per operation into FOLDER/log, and FOLDER/N with the journal after the n-th commit."""
+    """Writes a JSON line per operation into FOLDER/log, and the journal after the n-th commit into FOLDER/n."""
 
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder)

@@ -1,0 +1,153 @@
+"""One connection, and the bytes that came on it and are not handed out yet."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import ssl
+import time
+
+from bulkfetch.errors import ConnectionLost, ProtocolViolation
+from bulkfetch.watchdog import Lease
+from bulkfetch.wire.buffers import SIZE
+from bulkfetch.wire.head import MOST_BYTES, Answer, check_begin, find_end, parse_answer, read_common
+from bulkfetch.wire.mapping import map_error
+
+_MOST_INTERIM = 20  # 1xx answers before the final one (faults B22, B23)
+_FOREVER = float("inf")
+_PEEK = socket.MSG_PEEK | getattr(socket, "MSG_DONTWAIT", 0)
+_NOTHING = memoryview(b"")
+
+
+class Connection:
+    """A socket with a read buffer of its present answer; used by one attempt at a time."""
+
+    __slots__ = ("_idle_seconds", "_lent", "_view", "data", "end", "idle_since", "lease", "sock", "start")
+
+    def __init__(self, sock: socket.socket, idle_seconds: float) -> None:
+        self.sock = sock
+        self.idle_since = 0.0  # monotonic time since which it is in a pool
+        self.start = self.end = 0  # what is left in `data`
+        self._idle_seconds = idle_seconds
+        self._lent = _NOTHING
+
+    def begin(self, lease: Lease, view: memoryview) -> None:
+        """Start an exchange: `lease` bounds its waits, `view` takes what comes."""
+        self.lease = lease
+        self._view = view
+        self.data: bytearray = view.obj  # type: ignore[assignment]
+        lease.attach(self.sock)
+
+    def finish(self) -> memoryview:
+        """End the exchange and return its buffer."""
+        self._lent.release()
+        view, self._view = self._view, _NOTHING
+        del self.lease, self.data
+        self.start = self.end = 0
+        return view
+
+    def ask(self, request: bytes) -> Answer:
+        """Send a request and return once the head of the final answer is here."""
+        try:
+            self.sock.sendall(request)
+        except OSError as exc:
+            self.lease.check()
+            raise map_error(exc) from exc
+        if not self.fill():
+            raise ConnectionLost("the server closed the connection unanswered")
+        self.lease.reused = False
+        common = read_common(self.data, self.end)
+        if common is None:
+            return self._read_answer()
+        answer, self.start = common
+        return answer
+
+    def _read_answer(self) -> Answer:
+        for _ in range(_MOST_INTERIM + 1):
+            answer = parse_answer(self._read_head(), time.time())
+            if answer is not None:
+                return answer
+        raise ProtocolViolation("endless interim answers")
+
+    def _read_head(self) -> bytes:
+        seen = 0
+        while True:
+            check_begin(self.data, self.start, self.end)
+            end = find_end(self.data, self.start + seen, self.end)
+            seen = max(0, self.end - self.start - 2)  # a blank line may have come in part
+            if (seen if end < 0 else end - self.start) > MOST_BYTES:
+                raise ProtocolViolation("the answer's head is too long")
+            if end >= 0:
+                break
+            if not self.fill():
+                raise ConnectionLost("the connection was closed within the answer's head")
+        raw = bytes(self._view[self.start : end])
+        self.start = end
+        return raw
+
+    def fill(self) -> int:
+        """Wait for bytes and return how many came, 0 at the end; the lease's present phase is the bound."""
+        if self.start == self.end:
+            self.start = self.end = 0
+        elif self.end == SIZE:
+            self._close_up()
+        try:
+            count = self.sock.recv_into(self._view[self.end :], SIZE - self.end)
+        except OSError as exc:
+            self.lease.check()
+            raise map_error(exc) from exc
+        if not count:
+            self.lease.check()  # a shut socket looks like a clean end (fault C14)
+        self.end += count
+        return count
+
+    def fill_body(self) -> int:
+        """Wait for bytes no longer than the idle time-out; return how many came, 0 at the end."""
+        self.lease.bound = time.monotonic() + self._idle_seconds
+        count = self.fill()
+        self.lease.bound = _FOREVER
+        return count
+
+    def take(self, size: int) -> memoryview:
+        """Hand out the next bytes; they stay as they are until the next fill, take or lend."""
+        begin = self.start
+        self.start += size
+        return self.lend(begin, self.start)
+
+    def move(self, to: int, size: int) -> None:
+        """Go past the next bytes, copying them to an earlier place first."""
+        begin = self.start
+        self.start += size
+        if to != begin:
+            self._view[to : to + size] = self._view[begin : self.start]
+
+    def lend(self, begin: int, end: int) -> memoryview:
+        """Hand out bytes that `start` has passed; what was handed out before becomes unusable."""
+        self._lent.release()
+        self._lent = self._view[begin:end]
+        return self._lent
+
+    def _close_up(self) -> None:
+        rest = self.data[self.start : self.end]
+        self.start, self.end = 0, len(rest)
+        self.data[: self.end] = rest
+
+    def is_quiet(self) -> bool:
+        """Say whether nothing came after the last answer, no surplus and no end (faults B05, C01)."""
+        try:
+            if isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():
+                return False
+            if self.sock.gettimeout() is not None:
+                return not select.select((self.sock,), (), (), 0.0)[0]
+            socket.socket.recv(self.sock, 1, _PEEK)
+        except BlockingIOError:
+            return True
+        except (OSError, ValueError):
+            return False
+        return False
+
+    def close(self) -> None:
+        """Close the socket."""
+        with contextlib.suppress(OSError):
+            self.sock.close()

@@ -1,0 +1,150 @@
+"""An answer's head: bytes to `models.Head`, strictly (RFC 9112 sections 4 and 5); no I/O.
+
+Nearly every head is of one kind: 200, a length, dates, an ETag, and fields nobody needs. One expression
+checks and reads that kind. Everything else is read line by line; where both apply, both say the same.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from bulkfetch.errors import NotHttp, ProtocolViolation
+from bulkfetch.headers import parse_date, parse_head
+from bulkfetch.models import Head
+from bulkfetch.safetext import clean
+
+MOST_BYTES = 64 * 1024  # of one head (fault B29)
+MOST_FIELDS = 100  # lines
+_OWS = " \t"
+_BEGIN = b"HTTP/1."
+_END = re.compile(rb"\n\r?\n")
+_STATUS_LINE = re.compile(r"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: (.*))?")
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
+_FIELD = re.compile(rf"({_TOKEN}+):[ \t]*(.*)", re.DOTALL)
+
+_DATE = "([A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT)"
+_READ = "date|content-|last-modified|etag|connection|transfer-encoding|location|retry-after|set-cookie"
+_ANY = rf"{_TOKEN}++:[\t\x20-\x7e\x80-\xff]*+"
+_LINES = (
+    rf"(?![CDELRTcdelrt]|[Ss][Ee][Tt]){_ANY}",  # settles most of what nobody reads by its first letter
+    rf"[Dd]ate:(?(1)(?!)) *+{_DATE}[ \t]*+",  # (?(1)(?!)): no second one here
+    r"[Cc]ontent-[Ll]ength:(?(2)(?!)) *+([0-9]{1,18})[ \t]*+",
+    rf"[Ll]ast-[Mm]odified:(?(3)(?!)) *+{_DATE}[ \t]*+",
+    r'[Ee][Tt]ag:(?(4)(?!)) *+((?:W/)?"[!#-~]*+")[ \t]*+',
+    r"[Cc]ontent-[Tt]ype:(?(5)(?!)) *+([!-:<-~]++)[ \t]*+(?:;[\t -~]*+)?",
+    r"[Cc]onnection: *+[Kk]eep-[Aa]live[ \t]*+",
+    rf"(?!(?i:{_READ})){_ANY}",
+)
+_COMMON = re.compile(
+    rf"HTTP/1\.1 200 OK\r\n(?:(?:{'|'.join(_LINES)})\r\n){{0,{MOST_FIELDS}}}+\r\n".encode("ascii")
+)
+
+
+class Answer(NamedTuple):
+    """A final answer's head, and what becomes of its connection."""
+
+    head: Head
+    keeps: bool  # the connection may serve again once the body is at its end
+    cookies: tuple[str, ...] = ()  # Set-Cookie values, as received
+
+
+def read_common(data: bytearray, end: int) -> tuple[Answer, int] | None:
+    """Return the answer at the start of `data` and where its body begins; None: not of the usual kind."""
+    match = _COMMON.match(data, 0, min(end, MOST_BYTES))
+    if match is None:
+        return None
+    sent, length, modified, etag, kind = match.groups()
+    head = Head(
+        status=200,
+        reason="OK",
+        length=None if length is None else int(length),
+        etag=None if etag is None else str(etag, "ascii"),
+        last_modified=_date_text(modified),
+        date=None if sent is None else parse_date(str(sent, "ascii")),
+        content_type="" if kind is None else str(kind, "ascii").lower(),
+    )
+    return Answer(head, length is not None), match.end()
+
+
+def _date_text(value: bytes | None) -> str | None:
+    if value is None:
+        return None
+    text = str(value, "ascii")
+    return None if parse_date(text) is None else text
+
+
+def find_end(data: bytearray, start: int, end: int) -> int:
+    """Return where the head that ends at or after `start` has its end; -1: not here yet."""
+    match = _END.search(data, start, end)
+    return -1 if match is None else match.end()
+
+
+def check_begin(data: bytearray, start: int, end: int) -> None:
+    """Raise `NotHttp` as soon as that is certain: an SSH banner has no blank line to wait for (fault B28)."""
+    size = min(end - start, len(_BEGIN))
+    if data[start : start + size] != _BEGIN[:size]:
+        raise NotHttp("the answer is not HTTP")
+
+
+def parse_answer(raw: bytes, now: float) -> Answer | None:
+    """Read a whole head, blank line included; None for an interim answer (RFC 9110 section 15.2).
+
+    A line may end in a bare LF (RFC 9112 section 2.2 allows to accept it, and old servers send it), never
+    in a bare CR. A folded value is unfolded, as section 5.2 asks of a client.
+    """
+    first, *rest = _split(raw)
+    match = _STATUS_LINE.fullmatch(first)
+    if match is None:
+        raise NotHttp("the answer is not HTTP")
+    pairs = _parse_fields(rest)
+    status = int(match[2])
+    if status == 101:
+        raise ProtocolViolation("the server changes to another protocol, which was not asked for")
+    if status < 200:
+        return None
+    head = parse_head(status, clean(match[3] or "", 80), pairs, now)
+    cookies = tuple(value for name, value in pairs if name == "set-cookie")
+    return Answer(head, _keeps(head, match[1], pairs), cookies)
+
+
+def _split(raw: bytes) -> list[str]:
+    lines = [line.removesuffix("\r") for line in str(raw, "latin-1").split("\n")[:-2]]
+    if any("\r" in line for line in lines):
+        raise ProtocolViolation("the answer's head has a bare CR")
+    return lines
+
+
+def _parse_fields(lines: list[str]) -> list[tuple[str, str]]:
+    if len(lines) > MOST_FIELDS:
+        raise ProtocolViolation(f"the answer has more than {MOST_FIELDS} header lines")
+    pairs: list[tuple[str, str]] = []
+    for line in lines:
+        line = line.replace("\0", " ")  # RFC 9110 section 5.5
+        if line.startswith((" ", "\t")):
+            if not pairs:
+                raise ProtocolViolation("the answer's first header line begins with a space")
+            name, value = pairs.pop()
+            pairs.append((name, f"{value} {line.strip(_OWS)}".strip(_OWS)))
+            continue
+        match = _FIELD.fullmatch(line)
+        if match is None:
+            raise ProtocolViolation("the answer has a line that is no header field")
+        pairs.append((match[1].lower(), match[2].rstrip(_OWS)))
+    return pairs
+
+
+def _keeps(head: Head, minor: str, pairs: list[tuple[str, str]]) -> bool:
+    """Say whether the connection persists (RFC 9112 section 9.3) and its next answer can be told apart."""
+    values = [value for name, value in pairs if name == "connection"]
+    tokens = {token.strip(_OWS).lower() for value in values for token in value.split(",")}
+    if "close" in tokens or (minor == "0" and "keep-alive" not in tokens):
+        return False
+    if head.chunked:  # fault B14; chunks in HTTP/1.0 are as doubtful (RFC 9112 section 6.1)
+        return minor != "0" and all(name != "content-length" for name, _ in pairs)
+    return head.length is not None or has_no_body(head)
+
+
+def has_no_body(head: Head) -> bool:
+    """Say whether the status alone ends the answer with its head (RFC 9112 section 6.3)."""
+    return head.status in (204, 304)

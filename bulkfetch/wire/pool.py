@@ -1,0 +1,110 @@
+"""The connections to one origin."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import time
+from collections import deque
+
+from bulkfetch.config import FetchConfig
+from bulkfetch.models import Origin
+from bulkfetch.watchdog import Lease
+from bulkfetch.wire.connect import connect
+from bulkfetch.wire.connection import Connection
+from bulkfetch.wire.mapping import map_error
+from bulkfetch.wire.tls import secure
+
+_LONGEST_IDLE = 60.0  # seconds; routers on the way forget a connection without telling
+# shutdown() wakes a thread that waits in a system call, so sockets need no time-out and each wait one
+# system call less. Nobody promises that on Windows.
+_WAKES = os.name == "posix"
+
+
+class Pool:
+    """Idle connections, the one used last first: it is the least likely to be closed at the other end."""
+
+    def __init__(self, origin: Origin, config: FetchConfig, context: ssl.SSLContext | None) -> None:
+        self._origin = origin
+        self._context = context
+        self._connect_seconds = config.connect_timeout
+        self._idle_seconds = config.idle_timeout
+        self._most = config.per_host
+        self._idle: deque[Connection] = deque()  # its operations are atomic
+        # Each is for one use (RFC 8446 appendix C.4), and only here: a resumed handshake checks no host name.
+        self._tickets: deque[ssl.SSLSession] = deque(maxlen=config.per_host)
+        self._closed = False
+
+    def acquire(self, lease: Lease) -> Connection:
+        """Return a connection nothing is under way on, an idle one if there is one.
+
+        Raises:
+            TransferError: none could be made.
+        """
+        lease.enter("the answer's head", self._idle_seconds)
+        oldest = time.monotonic() - _LONGEST_IDLE
+        while self._idle:
+            try:
+                connection = self._idle.pop()
+            except IndexError:  # another worker was faster
+                break
+            if connection.idle_since >= oldest and connection.is_quiet():
+                lease.reused = True
+                return connection
+            connection.close()
+        lease.reused = False
+        return self._open(lease)
+
+    def release(self, connection: Connection, *, keep: bool) -> None:
+        """Take a connection back; `keep` says that its last answer ended where it should."""
+        if not keep or self._closed:
+            connection.close()
+            return
+        if self._context is not None and not connection.idle_since:
+            self._keep_ticket(connection.sock)
+        connection.idle_since = time.monotonic()
+        self._idle.append(connection)
+        if len(self._idle) > self._most or self._closed:
+            self._drop_oldest()
+
+    def close(self) -> None:
+        """Close the idle connections, and those in use when they come back."""
+        self._closed = True
+        while self._idle:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        try:
+            oldest = self._idle.popleft()
+        except IndexError:
+            return
+        oldest.close()
+
+    def _open(self, lease: Lease) -> Connection:
+        sock = connect(self._origin, self._connect_seconds, lease)
+        try:
+            if self._context is not None:
+                lease.enter("the TLS handshake", self._connect_seconds)
+                sock = secure(sock, self._origin.host, self._context, self._pop_ticket(), lease)
+            sock.settimeout(None if _WAKES else self._idle_seconds)
+            lease.enter("the answer's head", self._idle_seconds)
+        except BaseException as exc:
+            lease.forget(sock)
+            sock.close()
+            if not isinstance(exc, OSError):
+                raise
+            lease.check()
+            raise map_error(exc) from exc
+        return Connection(sock, self._idle_seconds)
+
+    def _keep_ticket(self, sock: object) -> None:
+        """Remember what makes the next handshake short; TLS 1.3 sends it after the first one."""
+        session = sock.session if isinstance(sock, ssl.SSLSocket) else None
+        if session is not None and session.has_ticket:
+            self._tickets.append(session)
+
+    def _pop_ticket(self) -> ssl.SSLSession | None:
+        try:
+            return self._tickets.pop()
+        except IndexError:
+            return None

@@ -1,0 +1,36 @@
+"""bulkfetch as a process: the installed command, or the same watched by `child.py`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from harness import TESTS
+
+LIMIT = 60.0  # seconds any run may take
+
+
+def start(*arguments: object, ways: Sequence[str] | None = None, **options: object) -> subprocess.Popen[str]:
+    """Start `bulkfetch ARGUMENTS`; with `ways`, options of `child.py`, under its watch."""
+    module = ["bulkfetch"] if ways is None else ["harness.child", *ways, "--"]
+    paths = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(TESTS))))
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    environment = {**os.environ, "PYTHONPATH": paths}
+    settings = {**pipes, "text": True, "env": environment, **options}
+    return subprocess.Popen([sys.executable, "-m", *module, *map(str, arguments)], **settings)  # type: ignore[call-overload,no-any-return]
+
+
+def run(
+    *arguments: object, ways: Sequence[str] | None = None, **options: object
+) -> subprocess.CompletedProcess[str]:
+    """Run `bulkfetch ARGUMENTS` to its end, in the manner of `start`."""
+    child = start(*arguments, ways=ways, **options)
+    try:
+        stdout, stderr = child.communicate(timeout=LIMIT)
+    except BaseException:
+        child.kill()
+        child.communicate()
+        raise
+    return subprocess.CompletedProcess(child.args, child.returncode, stdout, stderr)
