@@ -24,7 +24,7 @@ class Workload:
     origins: int = 1
     contenders: tuple[str, ...] = ()  # () is every one that can do the mode
     unfit: tuple[str, ...] = ()  # ask one thing at a time here: their time would only be the delay
-    quick: float = 0.04  # the scale of --quick
+    quick: float = 0.02  # the scale of --quick
     in_quick: bool = False  # part of the set that runs when no workload is named
 
     def scaled(self, scale: float) -> Workload:
@@ -86,7 +86,7 @@ WORKLOADS: dict[str, Workload] = {
             grows=("size",),
             server="limited",
             mode="segments",
-            quick=0.2,
+            quick=0.1,
             in_quick=True,
         ),
         Workload(

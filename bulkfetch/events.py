@@ -90,6 +90,7 @@ class Progress(Event):
     offset: int  # bytes in the part now
     total: int | None  # None: length not known
     received: int  # body bytes received by this attempt
+    durable: int = 0  # bytes of the part that survive the machine
     part: PartInfo = NO_PART  # what could be resumed; empty when nothing could
 
     def _fields(self) -> dict[str, Any]:

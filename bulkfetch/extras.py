@@ -7,7 +7,13 @@ from typing import Any
 
 from bulkfetch.errors import UsageError
 
-EXTRAS = {"botocore": "aws", "keyring": "keyring", "protego": "robots", "requests_oauthlib": "oauth"}
+EXTRAS = {
+    "botocore": "aws",
+    "keyring": "keyring",
+    "oauthlib": "oauth",
+    "protego": "robots",
+    "requests_oauthlib": "oauth",
+}
 
 
 def load_extra(module: str, purpose: str) -> Any:

@@ -30,6 +30,7 @@ from bulkfetch.retry import RetryPolicy
 from bulkfetch.run import Run
 from bulkfetch.scheduler import Scheduler
 from bulkfetch.store import LocalStore
+from bulkfetch.store.folders import HAS_HANDLES
 from bulkfetch.summary import Summary
 from bulkfetch.transfer import Context, run_attempt
 from bulkfetch.transport import Transport
@@ -43,6 +44,7 @@ _CLOSE = 2.0  # seconds the workers have to end
 _ENDING = 10.0  # seconds a run has to end in the thread that iterates, when another one closes the fetcher
 _OWN_FILES = 20  # open files besides those of workers: journal, lock, manifest, streams, folders
 _WORKER_FILES = 4  # part, socket, its duplicate during a handshake, name look-up
+_FEW_FILES = 256  # below, no folder is kept open
 _MOST_SESSIONS = 256  # hosts whose idle connections are kept
 
 
@@ -87,7 +89,8 @@ class Fetcher:
     def __enter__(self) -> Self:
         self.config.validate()
         self._owner = os.getpid()
-        self._store = LocalStore(self.config.dest, fsync=self.config.fsync)
+        handles = HAS_HANDLES and _file_limit() >= _FEW_FILES
+        self._store = LocalStore(self.config.dest, fsync=self.config.fsync, handles=handles)
         try:
             self._store.prepare()
         except DiskFull:

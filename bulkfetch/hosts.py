@@ -22,8 +22,9 @@ class HostSlot:
     """The governor of one origin; the scheduler alone changes it."""
 
     __slots__ = (
-        "active", "cooling_until", "delayed", "has_answered", "has_timer", "in_ring", "limit",
-        "misses", "not_before", "origin", "pace", "ready", "refusal", "refused_until", "shrunk_at", "streak", "throttles",
+        "active", "cooling_until", "delayed", "has_answered", "has_timer", "in_ring", "limit", "misses",
+        "not_before", "origin", "pace", "ready", "refusal", "refused_until", "shrunk_at", "streak",
+        "throttles",
     )  # fmt: skip
 
     def __init__(self, origin: Origin, limit: int) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from bulkfetch.errors import DestinationLocked, UsageError
+from bulkfetch.errors import DestinationLocked, DiskFull, UsageError, from_os_error
 from bulkfetch.safetext import clean
 
 if sys.platform == "win32":
@@ -64,6 +64,7 @@ class DestinationLock:
         Raises:
             DestinationLocked: another run holds it, in this process or in another one.
             UsageError: the folder cannot be written.
+            DiskFull: there is no room in it.
         """
         if self._fd >= 0:
             raise DestinationLocked(f"this run holds {self._dest} already")
@@ -73,6 +74,9 @@ class DestinationLock:
             self._take(self._fd)
         except OSError as exc:
             self._let_go()
+            failure = from_os_error(exc, self._dest)
+            if isinstance(failure, DiskFull):  # passes by itself, unlike what is not set up right
+                raise failure from exc
             raise UsageError(f"cannot lock {self._dest}: {exc.strerror or exc}") from exc
         except BaseException:
             self._let_go()

@@ -66,10 +66,10 @@ class _Batch:
 
     def run(self) -> list[Task | Outcome]:
         wanted = [self._name(entry, self._index + i) for i, entry in enumerate(self._entries)]
-        keys = [w[0] for w in wanted if not isinstance(w, Failure)]
-        paths = [w[2] for w in wanted if not isinstance(w, Failure)]
+        named = [w for w in wanted if not isinstance(w, Failure)]
+        keys = [key for key, _, _ in named]
         self._rows = self._journal.find(keys)
-        self._owners = self._journal.find_paths(paths)
+        self._owners = self._journal.find_paths([path for key, _, path in named if key not in self._rows])
         self._parts = self._journal.find_parts(keys)
         return [
             self._refuse(entry, named) if isinstance(named, Failure) else self._plan(entry, *named)

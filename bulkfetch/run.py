@@ -215,7 +215,7 @@ class Run:
 
     def _progressed(self, progress: Progress) -> None:
         if progress.part.token:
-            self._journal.save_part(progress.key, progress.part)
+            self._journal.save_part(progress.key, progress.part, durable=progress.durable)
             self._parts_dirty = True
         self._emit(progress)
 

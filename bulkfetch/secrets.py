@@ -16,7 +16,6 @@ from bulkfetch.masking import MASK
 from bulkfetch.safetext import clean, redact, register_secret
 
 LITERAL = "literal"
-_COMMAND_SECONDS = 30.0
 _LARGEST = 64 * 1024  # characters or bytes
 _READABLE_BY_OTHERS = 0o077
 
@@ -151,16 +150,20 @@ def _read_keyring(name: str, folder: Path) -> str:
     return str(value)
 
 
-def _run_command(command: str, folder: Path) -> str:
-    """Return what a command prints; no shell reads it."""
+def read_command(command: str, seconds: float = 30.0) -> str:
+    """Return what a command prints; no shell reads it, and `seconds` end it.
+
+    Raises:
+        SecretMissing: it printed nothing, or failed.
+    """
     try:
         # Windows programs split their command line themselves.
         arguments = command if os.name == "nt" else shlex.split(command)
         done = subprocess.run(
-            arguments, stdin=subprocess.DEVNULL, capture_output=True, timeout=_COMMAND_SECONDS, check=False
+            arguments, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False
         )
     except subprocess.TimeoutExpired:
-        _refuse_command(command, f"did not end within {_COMMAND_SECONDS:.0f} s")
+        _refuse_command(command, f"did not end within {seconds:g} s")
     except (OSError, ValueError) as exc:
         _refuse_command(command, f"cannot be run: {getattr(exc, 'strerror', None) or type(exc).__name__}")
     if done.returncode:
@@ -208,5 +211,5 @@ _SOURCES: dict[str, Callable[[str, Path], str]] = {
     "env": _read_variable,
     "file": _read_file,
     "keyring": _read_keyring,
-    "cmd": _run_command,
+    "cmd": lambda command, _: read_command(command),
 }

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import hashlib
-import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
+
+from faultserver import pattern
 
 from bulkfetch.config import FetchConfig
 from bulkfetch.events import Progress
@@ -18,7 +21,6 @@ from bulkfetch.transfer import Context, run_attempt
 from bulkfetch.transport import Transport
 from bulkfetch.urls import origin_of, split_userinfo
 from bulkfetch.watchdog import Watchdog
-from faultserver import pattern
 
 NAME = "file.bin"
 SIZE, CUT = 100_000, 60_000
@@ -57,9 +59,9 @@ class Attempts:
         self.bucket = bucket(self.stop) if bucket else NoLimit()
         self.context = self.new_context()
 
-    def new_context(self) -> Context:
+    def new_context(self, emit: Callable[[Progress], None] | None = None) -> Context:
         """Return what one more worker has."""
-        lease, emit = self.watchdog.lease(), self.events.append
+        lease, emit = self.watchdog.lease(), emit or self.events.append
         return Context(self.config, self.store, self.transport, self.bucket, self.stop, lease, emit)
 
     def task(self, url: str, path: str = NAME, **fields: Any) -> Task:
@@ -122,9 +124,8 @@ def assert_failed(attempt: Attempt, kind: str, text: str = "", *, retryable: boo
 def open_handles() -> set[str]:
     """Return what this process has open (Linux)."""
     gc.collect()
-    folder = "/proc/self/fd"
-    return {
-        f"{fd} {os.readlink(f'{folder}/{fd}')}"
-        for fd in os.listdir(folder)
-        if os.path.exists(f"{folder}/{fd}")
-    }
+    found = set()
+    for link in list(Path("/proc/self/fd").iterdir()):
+        with contextlib.suppress(FileNotFoundError):  # the one that reads the folder
+            found.add(f"{link.name} {link.readlink()}")
+    return found

@@ -144,7 +144,7 @@ def test_b07_a_reset_body_without_a_length_is_an_error(server, attempts):
 # -- lengths --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("length", ["abc", "-5", "+5", "0x5", "5 5", "5_5", "", "５"])
+@pytest.mark.parametrize("length", ["abc", "-5", "+5", "0x5", "5 5", "5_5", "", "\uff15"])
 def test_b08_a_length_that_is_no_number(server, attempts, length):
     server.add("/a", body=b"hello", length=length)
     assert_failed(attempts.fetch(server.url("/a")), "protocol", "Content-Length", retryable=False)
@@ -219,9 +219,9 @@ def test_a_chunked_body_is_whole(server, attempts, size):
         ({"raw": [b"3\r\nhello\r\n0\r\n\r\n"]}, "damaged after 3 bytes"),
     ],
     ids=[
-        "b11_no_last_chunk", "b11_no_end_of_chunk", "b12_cut_inside_a_chunk", "b13_cut_size", "b11_nothing",
-        "b13_letters", "b13_negative", "b13_plus", "b13_prefix", "b13_underscore", "b13_empty", "b13_overflow",
-        "b13_endless_line", "b13_chunk_longer_than_its_size",
+        "b11_no_last_chunk", "b11_no_end_of_chunk", "b12_cut_inside_a_chunk", "b13_cut_size",
+        "b11_nothing", "b13_letters", "b13_negative", "b13_plus", "b13_prefix", "b13_underscore",
+        "b13_empty", "b13_overflow", "b13_endless_line", "b13_chunk_longer_than_its_size",
     ],
 )  # fmt: skip
 def test_a_broken_chunked_body_is_incomplete(server, attempts, options, text):
@@ -377,7 +377,8 @@ def test_b23_endless_interim_answers(server, attempts, status):
 @pytest.mark.parametrize(
     ("status", "kind"),
     [(304, "protocol"), (300, "status"), (302, "redirect"), (600, "protocol"), (999, "protocol"),
-     (101, "protocol"), (207, "status"), (226, "status"), (418, "status"), (501, "status"), (416, "protocol")],
+     (101, "protocol"), (207, "status"), (226, "status"), (418, "status"), (501, "status"),
+     (416, "protocol")],
 )  # fmt: skip
 def test_b24_only_a_200_is_a_file(server, attempts, status, kind):
     server.add("/a", body=DATA, status=status)

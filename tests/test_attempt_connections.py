@@ -421,7 +421,7 @@ def test_c13_p01_a_stop_ends_any_phase_at_once(make_server, make, phase):
 def test_p01_a_stop_ends_a_look_up(make, resolver, server):
     attempts = make(connect_timeout=20.0)
     over, asked = threading.Event(), threading.Event()
-    resolver(lambda: asked.set() or over.wait(10.0) and [])
+    resolver(lambda: asked.set() or (over.wait(10.0) and []))
     attempts.next_task = attempts.task("http://name.test/a")
     try:
         attempt, seconds = stop_soon(attempts, server, asked.is_set)
@@ -475,8 +475,8 @@ def test_c15_proxy_variables_are_ignored(make_server, attempts, monkeypatch):
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(408, "server"), (425, "server"), (429, "throttled"), (500, "server"), (502, "server"), (503, "throttled"),
-     (504, "server"), (522, "server"), (524, "server")],
+    [(408, "server"), (425, "server"), (429, "throttled"), (500, "server"), (502, "server"),
+     (503, "throttled"), (504, "server"), (522, "server"), (524, "server")],
 )  # fmt: skip
 def test_t01_statuses_that_may_pass(server, attempts, status, kind):
     server.add("/a", body=DATA, status=status, times=1)
@@ -591,10 +591,7 @@ def test_p12_a_bug_fails_one_entry(server, attempts):
         raise RuntimeError("a bug")
 
     server.add("/a", body=Filled(2 << 20))
-    attempts.context = attempts.context.__class__(
-        attempts.config, attempts.store, attempts.transport, attempts.bucket, attempts.stop,
-        attempts.context.lease, broken,
-    )  # fmt: skip
+    attempts.context = attempts.new_context(broken)
     attempt = attempts.fetch(server.url("/a"))
     assert_failed(attempt, "internal", "RuntimeError: a bug", retryable=False)
     assert attempts.parts() == []

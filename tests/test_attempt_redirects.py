@@ -1,4 +1,4 @@
-"""Sections A and S of the fault catalogue: redirects, credentials and TLS, as far as one attempt shows them."""
+"""Sections A and S of the fault catalogue, one attempt at a time: redirects, credentials, TLS."""
 
 from __future__ import annotations
 
@@ -198,7 +198,8 @@ def test_a05_from_https_to_http(tls_server, server, make):
 
 
 @pytest.mark.parametrize(
-    "location", ["file:///etc/passwd", "ftp://127.0.0.1/x", "data:,hello", "javascript:alert(1)", "gopher://x/"]
+    "location",
+    ["file:///etc/passwd", "ftp://127.0.0.1/x", "data:,hello", "javascript:alert(1)", "gopher://x/"],
 )
 def test_a06_to_another_scheme(server, attempts, location):
     server.add("/a", redirect=location)
@@ -351,8 +352,12 @@ def test_a09_a_retry_starts_from_the_manifest_and_is_free_again(server, make_see
     assert attempts.fetch(server.url("/a"), came_from_public=True, hops=0).done
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what a resolver makes of such names differs")
-@pytest.mark.parametrize("host", ["2130706433", "0x7f.1", "127.1", "0177.0.0.1", "localhost", "[::ffff:127.0.0.1]"])
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="what a resolver makes of such names differs"
+)
+@pytest.mark.parametrize(
+    "host", ["2130706433", "0x7f.1", "127.1", "0177.0.0.1", "localhost", "[::ffff:127.0.0.1]"]
+)
 def test_a09_the_address_counts_not_how_it_is_written(server, other, make_seen, host):
     attempts = make_seen(server)
     server.add("/a", redirect=f"http://{host}:{other.port}/b")
@@ -391,7 +396,8 @@ def test_a_good_certificate(tls_server, make):
 @pytest.mark.parametrize(
     ("cert", "text"),
     [("self-signed", "self-signed certificate"), ("expired", "certificate has expired"),
-     ("wrong-name", "certificate is not valid for '127.0.0.1'"), ("unknown-ca", "unable to get local issuer")],
+     ("wrong-name", "certificate is not valid for '127.0.0.1'"),
+     ("unknown-ca", "unable to get local issuer")],
 )  # fmt: skip
 def test_s01_a_bad_certificate_is_refused_once_in_plain_words(make_server, make, cert, text):
     server = make_server(tls=True, cert=cert)

@@ -22,8 +22,8 @@ LAYERS: dict[str, int] = {
     # pure: text to value and back
     "addresses": 2, "checksums": 2, "codings": 2, "extras": 2, "formatting": 2, "headers": 2, "naming": 2,
     "quantities": 2, "ratelimit": 2, "urls": 2,
-    # the one configuration; what a host's own limit allows
-    "allowance": 3, "config": 3,
+    # the one configuration; what a host allows by its own words
+    "allowance": 3, "config": 3, "robots": 3,
     # pure decisions and totals
     "resume": 4, "retry": 4, "summary": 4,
     # event values; one host's state
@@ -32,23 +32,25 @@ LAYERS: dict[str, int] = {
     "scheduler": 6,
     # between threads, in real time, from the environment
     "dns": 7, "inbox": 7, "limits": 7, "secrets": 7, "watchdog": 7,
+    # credentials
+    "auth": 8, "netrcfile": 8,
     # each owns one kind of I/O or state
-    "backlog": 8, "display": 8, "intake": 8, "journal": 8, "lock": 8, "manifest": 8, "printing": 8,
-    "store": 8, "transport": 8, "wire": 8,
+    "backlog": 9, "display": 9, "intake": 9, "journal": 9, "lock": 9, "manifest": 9, "policy": 9,
+    "printing": 9, "store": 9, "transport": 9, "wire": 9,
     # one attempt; one entry's plan
-    "planner": 9, "transfer": 9,
+    "planner": 10, "transfer": 10,
     # where attempts run
-    "engine": 10,
+    "engine": 11,
     # the coordinator
-    "run": 11,
+    "run": 12,
     # wiring; the library entry point
-    "fetcher": 12,
+    "fetcher": 13,
     # the demo's server
-    "tour": 13,
+    "tour": 14,
     # options in, exit status out
-    "cli": 14,
+    "cli": 15,
     # the doors
-    "__init__": 15, "__main__": 15,
+    "__init__": 16, "__main__": 16,
 }  # fmt: skip
 LAST_PURE = LAYERS["scheduler"]
 OWNERS = {"requests": "transport", "urllib3": "transport", "tqdm": "display", "click": "cli"}

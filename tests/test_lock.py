@@ -63,8 +63,12 @@ def start(folder: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 def go_on(process: subprocess.Popen[str]) -> str:
     """Let a script go on, and return what it prints until its end."""
-    output, _ = process.communicate("\n", timeout=60)
-    assert process.returncode == 0
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    output = process.stdout.read()
+    assert process.wait(60) == 0
     return output
 
 

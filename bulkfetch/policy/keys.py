@@ -95,6 +95,9 @@ GROUPS: dict[str, dict[str, tuple[str, Reader]]] = {
 FIELD_TABLES = ("headers", "params")  # each name in them is merged by itself
 
 RUN_OPTIONS = frozenset({  # options of `get` that no host can have for itself
-    "base_url", "deadline", "dest", "digest", "existing", "format", "fsync", "host_rate", "jobs", "layout",
-    "manifest", "max_failures", "progress", "segments", "untrusted",
+    "base_url", "deadline", "dest", "digest", "existing", "format", "fsync", "jobs", "layout", "manifest",
+    "max_failures", "progress", "segments", "untrusted",
 })  # fmt: skip
+
+# What an option of `get` is called here, where that differs.
+RENAMED = {"ca_bundle": "verify", "header": "headers", "host_rate": "rate", "insecure": "verify = false"}

@@ -7,7 +7,7 @@ from typing import Any
 
 from bulkfetch.config import FetchConfig
 from bulkfetch.models import NOTHING, Origin
-from bulkfetch.policy.explaining import Explained, show
+from bulkfetch.policy.explaining import Explained, explain
 from bulkfetch.policy.hostpolicy import HostPolicy
 from bulkfetch.policy.keys import FIELD_TABLES
 from bulkfetch.policy.sections import Found, PolicyFile
@@ -66,7 +66,7 @@ class Policies:
     def explain(self, url: str) -> list[Explained]:
         """Return every value that holds for a canonical URL, and where it comes from."""
         found = self._gather(self._choose(url))
-        return [Explained(key, show(found[key].value), found[key].where) for key in sorted(found)]
+        return [explain(key, found[key].value, found[key].where) for key in sorted(found)]
 
     def unmatched(self) -> list[str]:
         """Return the sections that no URL asked about so far was in, one line each."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkfetch.errors import UsageError
-from bulkfetch.policy.keys import FIELD_TABLES, GROUPS, KEYS, RUN_OPTIONS
+from bulkfetch.policy.keys import FIELD_TABLES, GROUPS, KEYS, RENAMED, RUN_OPTIONS
 from bulkfetch.policy.lines import KeyPath
 from bulkfetch.policy.patterns import Pattern, parse_pattern
 from bulkfetch.policy.scope import check_scope, read_field
@@ -181,5 +181,7 @@ def _title(path: KeyPath) -> str:
 
 def _unknown(name: str) -> str:
     if name in RUN_OPTIONS:
-        return f"{name}: belongs to the whole run, not to a host{did_you_mean(name, _NAMES)}"
+        return f"{name}: belongs to the whole run, not to a host"
+    if name in RENAMED:
+        return f"{name}: is written {RENAMED[name]} here"
     return f'unknown key "{clean(name, 40)}"{did_you_mean(name, _NAMES)}'

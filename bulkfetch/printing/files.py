@@ -118,16 +118,16 @@ def failed_record(outcome: Outcome) -> dict[str, Any]:
     """
     entry = outcome.entry
     record = {name: value for name, value in entry.extra.items() if not name.lower().startswith("header.")}
-    record.update(_wanted(entry))
+    record.update(_wanted(entry, outcome.path))
     record["attempts"] = outcome.attempts
     record["failure"] = outcome.failure.to_record() if outcome.failure else None
     return record
 
 
-def _wanted(entry: Entry) -> Iterable[tuple[str, Any]]:
+def _wanted(entry: Entry, path: str | None) -> Iterable[tuple[str, Any]]:
     yield "url", entry.urls[0] if len(entry.urls) == 1 else list(entry.urls)
-    if entry.path is not None:
-        yield "path", entry.path
+    if path is not None:  # as planned: a layout with {index} would give another one to a shorter list
+        yield "path", path
     if entry.size is not None:
         yield "size", entry.size
     yield from entry.digests

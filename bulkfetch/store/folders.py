@@ -49,7 +49,7 @@ class Folders:
         self._kept: dict[str, Folder] = {}  # by path below the root; "" is the root
         self._lock = threading.Lock()  # guards _kept and _open
         self._open: list[int] = []  # closed at the end alone: a worker may be using any of them
-        self.close = weakref.finalize(self, _close_all, self._open)
+        weakref.finalize(self, _close_all, self._open)
 
     def below(self, path: str, *, trusted: bool = False) -> Folder:
         """Return a folder by its path below the root, "" for the root itself; it stands where that says.
@@ -76,6 +76,12 @@ class Folders:
         """Look everything up anew: a folder has gone."""
         with self._lock:
             self._kept.clear()
+
+    def close(self) -> None:
+        """Let go of every folder; the end of the object does so too."""
+        with self._lock:
+            self._kept.clear()
+            _close_all(self._open)
 
     def _keep(self, path: str, fd: int) -> Folder:
         """Keep a new handle if there is room, else lend it for one use."""

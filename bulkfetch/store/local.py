@@ -27,6 +27,7 @@ _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _BINARY
 _OLD = os.O_RDWR | _NOFOLLOW | _BINARY
 _FINISHED = os.O_RDONLY | _NOFOLLOW | _BINARY | getattr(os, "O_NONBLOCK", 0)  # a pipe would block (fault F10)
 _MODE = 0o666  # less what the umask takes; never executable (fault F14)
+_LOST = frozenset({errno.EACCES, errno.EPERM, errno.ENOENT, errno.ESTALE})  # perhaps not of one file alone
 _REPLACE_TRIES = 5  # Windows: a scanner may hold the file for a moment (fault F16)
 _REPLACE_PAUSE = 0.05  # seconds
 
@@ -78,7 +79,6 @@ class LocalStore:
     def close(self) -> None:
         """Let go of the folders; the end of the object does so too."""
         self._parts = None
-        self._folders.forget()
         self._folders.close()
 
     # -- parts -----------------------------------------------------------------------------------
@@ -95,7 +95,7 @@ class LocalStore:
                 folder = self._parts_folder_again()
                 fd = os.open(folder.prefix + file, _NEW, _MODE, dir_fd=folder.fd)
         except OSError as exc:
-            raise from_os_error(exc, clean(name)) from exc
+            raise self._failure(exc, name) from exc
         return Part(fd, folder, file, token, 0, clean(name))
 
     def adopt_part(self, key: bytes, token: str, offset: int, name: str) -> Part | None:
@@ -159,7 +159,7 @@ class LocalStore:
         except OSError as exc:
             if exc.errno == errno.EEXIST:
                 raise _taken(path) from exc
-            raise from_os_error(exc, clean(path)) from exc
+            raise self._failure(exc, path) from exc
 
     def find(self, path: str) -> os.stat_result | None:
         """Return what is at a destination, links not followed; None when nothing is."""
@@ -195,6 +195,12 @@ class LocalStore:
         """Make everything written so far durable, where the system offers one call for it."""
         if hasattr(os, "sync"):
             os.sync()
+
+    def _failure(self, exc: OSError, path: str) -> DiskFailed:
+        """Say what an error means for the file `path`, or for the whole run."""
+        if exc.errno in _LOST and not os.access(self._root, os.W_OK | os.X_OK):
+            return DiskUnusable(f"{clean(self._root)} can no longer be written: {exc.strerror}")
+        return from_os_error(exc, clean(path))
 
     def _parts_folder(self) -> Folder:
         if self._parts is None:

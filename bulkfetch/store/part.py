@@ -35,6 +35,8 @@ class Part:
             if written < len(data):
                 self._write_rest(memoryview(data)[written:])
         except OSError as exc:
+            with contextlib.suppress(OSError):  # on a full disk the journal needs the room to record the rest
+                os.ftruncate(self._fd, self.offset)
             raise from_os_error(exc, self.name) from exc
         self.offset += len(data)
 
@@ -68,6 +70,14 @@ class Part:
         except OSError as exc:
             raise from_os_error(exc, self.name) from exc
         self.offset = 0
+
+    def sync(self) -> None:
+        """Make the bytes durable; after a failure none of them is trusted (fault F06)."""
+        try:
+            _full_sync(self._fd)
+        except OSError as exc:
+            self.is_spoiled = True
+            raise from_os_error(exc, self.name) from exc
 
     def finish(self, mtime: float | None, *, durable: bool) -> int:
         """Set the modification time, close, and return that time in nanoseconds.

@@ -9,7 +9,7 @@ from bulkfetch.models import Attempt, BodyPlan, Done, Failure, Head, Task
 from bulkfetch.resume import plan_body
 from bulkfetch.retry import refuse_status
 from bulkfetch.transfer.body import Body
-from bulkfetch.transfer.checks import check_replacing, check_size
+from bulkfetch.transfer.checks import check_replacing, check_room, check_size
 from bulkfetch.transfer.context import Context
 from bulkfetch.transfer.existing import judge_existing
 from bulkfetch.transfer.trail import Trail
@@ -76,4 +76,5 @@ def _plan(task: Task, context: Context, body: Body, reply: Reply, *, asked_range
     if plan.size is not None:
         check_size(plan.size, task.entry, context.config)
         check_replacing(plan.size, task, context.store)
+        check_room(plan.size - body.left.offset, task, context.store)
     return plan

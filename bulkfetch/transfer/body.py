@@ -23,6 +23,7 @@ _CHUNK = 1024 * 1024  # largest read
 _START = 64  # bytes by which a page is told
 _EVENT_EVERY = 0.1  # seconds between progress events of one body
 _JOURNALLED = 1024 * 1024  # bytes of a body that may be missing in the journal
+_SYNC_EVERY = 256 * 1024 * 1024  # bytes of a part between points from which it goes on after power loss
 _USELESS = frozenset({"range", "digest", "decode"})  # failures after which stored bytes are worth nothing
 _USELESS_VERSION = frozenset({"size", "too-large"})  # the same, if they belong to the version that failed
 _FUTURE = 86400.0  # seconds a modification time may be ahead of our clock (fault F18)
@@ -43,6 +44,7 @@ class Body:
         self._digests = self._new_digests()
         self._is_current = False  # the part holds the version of the file that the answer tells of
         self._restarted_from = 0  # bytes an earlier attempt had stored and this one threw away
+        self._durable = 0  # bytes of the part that were synced
         self._warnings: list[str] = []
         self.left = task.part  # what the next attempt may rely on
         self.received = 0
@@ -167,6 +169,7 @@ class Body:
         check_html(head, first, self._task, self._config, is_resuming=self._offset > 0)
         if self._part is not None:
             self._restarted_from = self._offset
+            self._durable = 0
             self._part.restart()
             self._digests = self._new_digests()
         self.left = NO_PART
@@ -185,7 +188,10 @@ class Body:
         part = NO_PART
         if self._part is not None and self._is_pinned():
             part = PartInfo(self._part.offset, self._validator, self._total, self._part.token)
-        shown = (self._offset, plan.size, self.received)
+            if part.offset - self._durable >= _SYNC_EVERY:
+                self._part.sync()
+                self._durable = part.offset
+        shown = (self._offset, plan.size, self.received, self._durable)
         self._context.emit(Progress(self._task.key, self._task.path, *shown, part=part))
 
     def _progress(self, plan: BodyPlan) -> str:

@@ -7,8 +7,10 @@ import mimetypes
 from bulkfetch import errors
 from bulkfetch.config import FetchConfig
 from bulkfetch.models import Entry, Head, Task
+from bulkfetch.safetext import clean
 from bulkfetch.store import LocalStore
 
+_LARGE = 8 * 1024 * 1024  # bytes; for less, asking costs more than finding out
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 _HTML_STARTS = tuple(
     f"<{tag}".encode() for tag in ("!doctype html", "html", "head", "body", "script", "meta", "!--")
@@ -38,6 +40,15 @@ def check_replacing(size: int, task: Task, store: LocalStore) -> None:
     found = store.find(task.path)
     if found is not None and found.st_size > 0:
         raise errors.WrongContent("an empty answer does not replace the file that is there")
+
+
+def check_room(size: int, task: Task, store: LocalStore) -> None:
+    """Refuse a large body that the disk has no room for, rather than fill it first (fault F01)."""
+    if size < _LARGE:
+        return
+    free = store.free_bytes()
+    if free is not None and free < size:
+        raise errors.DiskFull(f"no room for {clean(task.path)}: {size} bytes are to come, {free} are free")
 
 
 def check_html(head: Head, first: bytes, task: Task, config: FetchConfig, *, is_resuming: bool) -> None:

@@ -79,8 +79,8 @@ def _detail(chain: list[BaseException]) -> str:
     """Return what the innermost system error says of itself."""
     for cause in chain:
         if isinstance(cause, ssl.SSLError):
-            reason = getattr(cause, "verify_message", "") or (cause.reason or "").replace("_", " ").lower()
-            return f": {clean(reason, 120)}" if reason else ""
+            reason = getattr(cause, "verify_message", "") or getattr(cause, "reason", None) or ""
+            return f": {clean(reason.replace('_', ' '), 120)}" if reason else ""
         if isinstance(cause, (TimeoutError, http.client.RemoteDisconnected)):
             return ""
         if isinstance(cause, OSError) and not isinstance(cause, requests.RequestException):

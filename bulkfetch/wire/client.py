@@ -39,18 +39,10 @@ class Wire:
         known = self._pools.get(origin)
         pool, template = self._add(origin) if known is None else known
         request = template.render(url, headers)
-        connection = pool.acquire(lease)
-        view = self._buffers.take()
-        try:
-            connection.begin(lease, view)
-            answer = connection.ask(request)
-        except BaseException:
-            lease.leave()
-            self._buffers.give_back(connection.finish())
-            pool.release(connection, keep=False)
-            raise
+        answer, connection = pool.ask(request, lease)
         lease.stream()
-        return Reply(answer, connection, pool, self._buffers)
+        lease.what = "the wait for more of the body"  # should its bound pass
+        return Reply(answer, connection, pool)
 
     def close(self) -> None:
         """Close every connection that is idle now, and the others when their replies are closed."""
@@ -63,8 +55,9 @@ class Wire:
     def _add(self, origin: Origin) -> tuple[Pool, Template]:
         context = self._tls() if origin.scheme == "https" else None
         template = Template(origin, self._config.user_agent)
+        pool = Pool(origin, self._config, self._buffers, context)
         with self._lock:
-            made = self._pools.setdefault(origin, (Pool(origin, self._config, context), template))
+            made = self._pools.setdefault(origin, (pool, template))
             oldest = next(iter(self._pools)) if len(self._pools) > _MOST_ORIGINS else None
             old = None if oldest is None else self._pools.pop(oldest)
         if old is not None:

@@ -7,6 +7,8 @@ import select
 import socket
 import ssl
 import time
+from collections.abc import Callable
+from functools import partial
 
 from bulkfetch.errors import ConnectionLost, ProtocolViolation
 from bulkfetch.watchdog import Lease
@@ -16,14 +18,24 @@ from bulkfetch.wire.mapping import map_error
 
 _MOST_INTERIM = 20  # 1xx answers before the final one (faults B22, B23)
 _FOREVER = float("inf")
-_PEEK = socket.MSG_PEEK | getattr(socket, "MSG_DONTWAIT", 0)
 _NOTHING = memoryview(b"")
 
 
 class Connection:
     """A socket with a read buffer of its present answer; used by one attempt at a time."""
 
-    __slots__ = ("_idle_seconds", "_lent", "_view", "data", "end", "idle_since", "lease", "sock", "start")
+    __slots__ = (
+        "_idle_seconds",
+        "_lent",
+        "_readable",
+        "_view",
+        "data",
+        "end",
+        "idle_since",
+        "lease",
+        "sock",
+        "start",
+    )
 
     def __init__(self, sock: socket.socket, idle_seconds: float) -> None:
         self.sock = sock
@@ -31,6 +43,7 @@ class Connection:
         self.start = self.end = 0  # what is left in `data`
         self._idle_seconds = idle_seconds
         self._lent = _NOTHING
+        self._readable = _make_look(sock)
 
     def begin(self, lease: Lease, view: memoryview) -> None:
         """Start an exchange: `lease` bounds its waits, `view` takes what comes."""
@@ -93,7 +106,7 @@ class Connection:
         elif self.end == SIZE:
             self._close_up()
         try:
-            count = self.sock.recv_into(self._view[self.end :], SIZE - self.end)
+            count = self.sock.recv_into(self._view[self.end :] if self.end else self._view, SIZE - self.end)
         except OSError as exc:
             self.lease.check()
             raise map_error(exc) from exc
@@ -138,16 +151,20 @@ class Connection:
         try:
             if isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():
                 return False
-            if self.sock.gettimeout() is not None:
-                return not select.select((self.sock,), (), (), 0.0)[0]
-            socket.socket.recv(self.sock, 1, _PEEK)
-        except BlockingIOError:
-            return True
+            return not self._readable()
         except (OSError, ValueError):
             return False
-        return False
 
     def close(self) -> None:
         """Close the socket."""
         with contextlib.suppress(OSError):
             self.sock.close()
+
+
+def _make_look(sock: socket.socket) -> Callable[[], object]:
+    """Return what says, without waiting, whether there is anything to read: bytes or an end."""
+    if not hasattr(select, "poll"):  # Windows, where select() takes any descriptor
+        return lambda: select.select((sock,), (), (), 0.0)[0]
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return partial(poll.poll, 0)

@@ -10,8 +10,10 @@ from collections import deque
 from bulkfetch.config import FetchConfig
 from bulkfetch.models import Origin
 from bulkfetch.watchdog import Lease
+from bulkfetch.wire.buffers import Buffers
 from bulkfetch.wire.connect import connect
 from bulkfetch.wire.connection import Connection
+from bulkfetch.wire.head import Answer
 from bulkfetch.wire.mapping import map_error
 from bulkfetch.wire.tls import secure
 
@@ -24,8 +26,11 @@ _WAKES = os.name == "posix"
 class Pool:
     """Idle connections, the one used last first: it is the least likely to be closed at the other end."""
 
-    def __init__(self, origin: Origin, config: FetchConfig, context: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, origin: Origin, config: FetchConfig, buffers: Buffers, context: ssl.SSLContext | None
+    ) -> None:
         self._origin = origin
+        self._buffers = buffers
         self._context = context
         self._connect_seconds = config.connect_timeout
         self._idle_seconds = config.idle_timeout
@@ -35,12 +40,22 @@ class Pool:
         self._tickets: deque[ssl.SSLSession] = deque(maxlen=config.per_host)
         self._closed = False
 
-    def acquire(self, lease: Lease) -> Connection:
-        """Return a connection nothing is under way on, an idle one if there is one.
+    def ask(self, request: bytes, lease: Lease) -> tuple[Answer, Connection]:
+        """Send a request over an idle connection, or a new one; give that back by `release`.
 
         Raises:
-            TransferError: none could be made.
+            TransferError: no usable answer came.
         """
+        connection, view = self._acquire(lease), self._buffers.take()
+        try:
+            connection.begin(lease, view)
+            return connection.ask(request), connection
+        except BaseException:
+            lease.leave()
+            self.release(connection, keep=False)
+            raise
+
+    def _acquire(self, lease: Lease) -> Connection:
         lease.enter("the answer's head", self._idle_seconds)
         oldest = time.monotonic() - _LONGEST_IDLE
         while self._idle:
@@ -57,6 +72,7 @@ class Pool:
 
     def release(self, connection: Connection, *, keep: bool) -> None:
         """Take a connection back; `keep` says that its last answer ended where it should."""
+        self._buffers.give_back(connection.finish())
         if not keep or self._closed:
             connection.close()
             return

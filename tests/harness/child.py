@@ -16,6 +16,7 @@ import pathlib
 import signal
 import time
 from collections.abc import Callable
+from fnmatch import fnmatch
 from typing import Any
 
 from harness.intercept import Call, Intercept, Observer
@@ -73,7 +74,7 @@ class Killer(Observer):
 
 
 class Saboteur(Observer):
-    """Makes calls on matching paths fail, from the n-th on, for a number of times."""
+    """Makes calls on paths that fit a pattern fail, from the n-th on, for a number of times."""
 
     def __init__(self, call: str, path: str, code: str, first: str = "1", times: str = "1000000000") -> None:
         self._call, self._path, self._code = call, path, getattr(errno, code)
@@ -81,7 +82,7 @@ class Saboteur(Observer):
         self._count = itertools.count(1)
 
     def before(self, call: Call) -> None:
-        if call.name == self._call and self._path in call.path and next(self._count) in self._hits:
+        if call.name == self._call and fnmatch(call.path, self._path) and next(self._count) in self._hits:
             raise OSError(self._code, os.strerror(self._code))
 
 

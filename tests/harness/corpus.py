@@ -67,7 +67,7 @@ class Corpus:
 
 
 def serve_mixed(
-    server: Server, prefix: str, chance: random.Random, *, small: int = 24, large: int = 4, salt: str = ""
+    server: Server, prefix: str, chance: random.Random, *, small: int = 24, large: int = 3, salt: str = ""
 ) -> Corpus:
     """Serve `small` bodies up to 64 KiB and `large` ones of 1 to 4 MiB, the latter paced, in mixed order."""
     sizes = [0, 1, *(chance.randrange(2, 65536) for _ in range(small - 2))]

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,20 +153,21 @@ class Chain:
         self._report.wrong.append(f"{self._dest.name}: {text}")
 
 
-def kill_many(kills: int, seed: int, folder: Path, kinds: Sequence[str] = EVERY) -> Report:
-    """Kill `kills` runs, in turn in each of the ways."""
+def kill_many(
+    kills: int, seed: int, folder: Path, kinds: Sequence[str] = EVERY, *, in_a_row: int | None = None
+) -> Report:
+    """Kill `kills` runs, in turn in each of the ways; `in_a_row` before a run is let through."""
     chance, report = random.Random(seed), Report()
     started = time.monotonic()
-    ways = chance.sample(kinds, len(kinds))
+    ways = deque(chance.sample(kinds, len(kinds)))
     number = 0
     while report.killed < kills:
         number += 1
-        chain = [
-            ways[i % len(ways)] for i in range(min(chance.randint(1, MOST_IN_A_ROW), kills - report.killed))
-        ]
-        ways = ways[len(chain) :] + ways[: len(chain)]
+        length = in_a_row or chance.randint(1, MOST_IN_A_ROW)
+        chain = [ways[i % len(ways)] for i in range(min(length, kills - report.killed))]
+        ways.rotate(-len(chain))
         with Server() as server:
-            Chain(server, folder, number, chance, report).run(chain)
+            Chain(server, folder, number, chance, report).run(sorted(chain, key=ONCE.__contains__))
     report.seconds = time.monotonic() - started
     return report
 

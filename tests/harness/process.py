@@ -17,7 +17,8 @@ def start(*arguments: object, ways: Sequence[str] | None = None, **options: obje
     module = ["bulkfetch"] if ways is None else ["harness.child", *ways, "--"]
     paths = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(TESTS))))
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    environment = {**os.environ, "PYTHONPATH": paths}
+    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    environment["PYTHONPATH"] = paths
     settings = {**pipes, "text": True, "env": environment, **options}
     return subprocess.Popen([sys.executable, "-m", *module, *map(str, arguments)], **settings)  # type: ignore[call-overload,no-any-return]
 

@@ -16,7 +16,7 @@ _lseek = os.lseek
 
 
 class Recorder(Observer):
-    """Writes a JSON line per operation into FOLDER/log, and the journal after the n-th commit into FOLDER/n."""
+    """Writes a JSON line per operation into FOLDER/log, and the journal after commit n into FOLDER/n."""
 
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder)
