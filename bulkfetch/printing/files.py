@@ -118,7 +118,7 @@ def failed_record(outcome: Outcome) -> dict[str, Any]:
     """
     entry = outcome.entry
     record = {name: value for name, value in entry.extra.items() if not name.lower().startswith("header.")}
-    record.update(_wanted(entry, outcome.path))
+    record.update(_wanted(entry, entry.path or outcome.path))
     record["attempts"] = outcome.attempts
     record["failure"] = outcome.failure.to_record() if outcome.failure else None
     return record
