@@ -227,7 +227,7 @@ def test_f12_the_longest_name(url, attempts):
 
 
 @posix_only
-def test_f13_a_destination_removed_during_a_body_fails_that_file(server, attempts):
+def test_f13_a_destination_removed_during_a_body_ends_the_run(server, attempts):
     def remove(_event):
         if attempts.dest.exists():
             shutil.rmtree(attempts.dest)
@@ -235,8 +235,8 @@ def test_f13_a_destination_removed_during_a_body_fails_that_file(server, attempt
     attempts.context = attempts.new_context(remove)
     server.add("/a", body=DATA * 20, etag=ETAG)
     attempt = attempts.fetch(server.url("/a"))
-    assert_failed(attempt, "disk", NAME, retryable=False)
-    assert not attempt.failure.fatal
+    assert_failed(attempt, "disk", "can no longer be written", retryable=False)
+    assert attempt.failure.fatal
     assert not attempts.dest.exists()
 
 

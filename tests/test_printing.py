@@ -369,7 +369,7 @@ def test_a_failure_is_a_row_that_can_be_fetched_again(tmp_path):
         "site": "Köln", "url": list(ENTRY.urls), "path": "x/a.csv", "size": 10, "sha256": "ab", "md5": "cd",
         "attempts": 2, "failure": {"kind": "not-found", "status": 404, "message": "404 Not Found"},
     }  # fmt: skip
-    assert second == {"url": "http://h/only", "attempts": 2, "failure": first["failure"]}
+    assert second == {"url": "http://h/only", "path": "a/b.csv", "attempts": 2, "failure": first["failure"]}
 
 
 def test_a_txt_file_holds_bare_urls_one_a_line(tmp_path):

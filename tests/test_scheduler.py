@@ -252,7 +252,7 @@ def test_a_part_that_does_not_fit_is_dropped_without_waiting():
     assert scheduler.take(NOW).part == PartInfo()
 
 
-@pytest.mark.parametrize(("left", "ends"), [(0.4, True), (0.6, False)])
+@pytest.mark.parametrize(("left", "ends"), [(0.4, True), (0.5, True), (0.6, False)])
 def test_no_attempt_is_planned_past_the_entrys_deadline(left, ends):
     scheduler, task = scheduler_of(), task_of(A, deadline=NOW + left)
     add_all(scheduler, task)
@@ -411,13 +411,29 @@ def test_others_of_a_deferred_host_keep_their_own_failure_if_it_is_final(failure
 
 def test_tasks_that_wait_for_a_back_off_are_dropped_too():
     scheduler = scheduler_of(2)
-    add_all(scheduler, task_of(A), task_of(A), task_of(B))
-    first, _, second = take_all(scheduler)
-    scheduler.settle(first, failed(first, CUT), NOW)
+    add_all(scheduler, task_of(A), task_of(B), task_of(A))
+    first, other, second = take_all(scheduler)
+    for task in (first, other):
+        scheduler.settle(task, failed(task, CUT), NOW)
     step = scheduler.settle(second, failed(second, busy(9999.0)), NOW)
     assert [task.key for task, _ in step.dropped] == [first.key]
-    assert scheduler.queued == 0
-    assert scheduler.take(NOW + 100.0) is None
+    assert scheduler.queued == 1
+    assert [task.key for task in take_all(scheduler, NOW + 100.0)] == [other.key]
+
+
+def test_a_host_whose_queue_was_dropped_can_be_cooled_again():
+    scheduler = scheduler_of(2)
+    add_all(scheduler, task_of(A), task_of(A))
+    first, second = take_all(scheduler)
+    scheduler.settle(first, failed(first, busy(2.0)), NOW)
+    assert scheduler.take(NOW) is None
+    scheduler.settle(second, failed(second, busy(9999.0)), NOW)
+    later = NOW + 10_000.0
+    add_all(scheduler, task_of(A), now=later)
+    task = scheduler.take(later)
+    step = scheduler.settle(task, failed(task, busy(2.0)), later)
+    assert scheduler.take(later) is None
+    assert scheduler.take(later + step.delay) == step.task
 
 
 # -- mirrors --------------------------------------------------------------------------------------
@@ -443,7 +459,9 @@ def test_a_permanent_failure_is_final_when_every_mirror_has_been_asked():
     assert step.delay == 0.0
     task = scheduler.take(NOW)
     assert (task.url, task.attempt) == (B, 2)
-    assert scheduler.settle(task, failed(task, MISSING), NOW).failure == MISSING
+    step = scheduler.settle(task, failed(task, MISSING), NOW)
+    assert isinstance(step, Ended)
+    assert step.failure == MISSING
 
 
 def test_r24_after_a_redirect_the_manifests_url_is_asked_again():

@@ -160,7 +160,8 @@ def test_whatever_happens_on_the_way_the_file_is_right(server, attempts, seed):
         faults = [
             {}, {"cut": chance.randrange(0, 50_000)}, {"status": 503}, {"ranges": "ignore", "cut": 20_000},
             {"cut": chance.randrange(0, 50_000), "cut_how": "reset"}, {"ranges": "short:10000"},
-            {"ranges": "garbage"}, {"chunked": chance.randrange(1, 9_000)}, {"raw": [b"HTTP/1.1 2"]}, {"trickle": (7_000, 0.0)},
+            {"ranges": "garbage"}, {"chunked": chance.randrange(1, 9_000)}, {"raw": [b"HTTP/1.1 2"]},
+            {"trickle": (7_000, 0.0)},
         ]  # fmt: skip
         server.add("/a", **{"body": data, "etag": ETAG, **chance.choice(faults)})
         attempt = attempts.go_on(server.url("/a"), part, digests=chance.choice([(), sha256(data)]))

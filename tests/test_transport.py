@@ -242,8 +242,11 @@ def test_responses_can_stand_in_for_the_network(mocked, attempts):
 
 @pytest.mark.parametrize(
     ("status", "headers", "kind"),
-    [(404, {}, "not-found"), (429, {"Retry-After": "7"}, "throttled"), (302, {}, "redirect"),
-     (206, {}, "protocol"), (200, {"Content-Length": "5x"}, "protocol"), (200, {"Transfer-Encoding": "gzip"}, "protocol")],
+    [
+        (404, {}, "not-found"), (429, {"Retry-After": "7"}, "throttled"), (302, {}, "redirect"),
+        (206, {}, "protocol"), (200, {"Content-Length": "5x"}, "protocol"),
+        (200, {"Transfer-Encoding": "gzip"}, "protocol"),
+    ],
 )  # fmt: skip
 def test_responses_show_what_statuses_and_headers_mean(mocked, attempts, status, headers, kind):
     mocked.get("https://example.org/a", body=b"x", status=status, headers=headers)

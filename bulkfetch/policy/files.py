@@ -68,7 +68,7 @@ def parse_policy(
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
-        raise UsageError(f"{clean(name)}{_explain(str(exc))}") from None
+        raise UsageError(f"{clean(name)}, line {_explain(str(exc), text)}") from None
     lines = find_lines(text)
     return from_table(table, name, folder=folder, lines=lines, is_exposed=is_exposed)
 
@@ -81,6 +81,8 @@ def _decode(raw: bytes, name: str) -> str:
     return text
 
 
-def _explain(message: str) -> str:
+def _explain(message: str, text: str) -> str:
+    """Return the line and the message of a TOML error."""
     match = _POSITION.fullmatch(message)
-    return f", line {match[2]}: {clean(match[1])}" if match else f": {clean(message)}"
+    last = text.rstrip().count("\n") + 1  # of "at end of document"
+    return f"{match[2]}: {clean(match[1])}" if match else f"{last}: {clean(message)}"

@@ -65,7 +65,7 @@ def parse_pattern(text: str) -> Pattern:
         raise ValueError(f'a path needs its scheme: "https://{text}"')
     port = int(match["port"]) if match["port"] else _DEFAULT_PORTS.get(scheme)
     try:
-        url = parse_url(f"{scheme or 'http'}://{match['host']}:{port or 80}{prefix or '/'}")
+        url = parse_url(f"{scheme or 'http'}://{match['host']}:{match['port'] or ''}{prefix or '/'}")
     except LineError as exc:
         raise ValueError(str(exc)) from exc
     path = "/" + url.split("/", 3)[3]

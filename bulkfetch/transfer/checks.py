@@ -43,12 +43,15 @@ def check_replacing(size: int, task: Task, store: LocalStore) -> None:
 
 
 def check_room(size: int, task: Task, store: LocalStore) -> None:
-    """Refuse a large body that the disk has no room for, rather than fill it first (fault F01)."""
+    """Refuse a large body that the disk has no room for, rather than fill it first (fault F01).
+
+    It fails this entry alone: the length is only a claim, and one lie must not end the run (fault B10).
+    """
     if size < _LARGE:
         return
     free = store.free_bytes()
     if free is not None and free < size:
-        raise errors.DiskFull(f"no room for {clean(task.path)}: {size} bytes are to come, {free} are free")
+        raise errors.DiskFailed(f"no room for {clean(task.path)}: {size} bytes are to come, {free} are free")
 
 
 def check_html(head: Head, first: bytes, task: Task, config: FetchConfig, *, is_resuming: bool) -> None:
