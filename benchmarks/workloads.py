@@ -125,7 +125,7 @@ WORKLOADS: dict[str, Workload] = {
             "small files and one large one",
             (Files("small", 2_000, 10 * KB), Files("large", 1, GB)),
             grows=("count", "size"),
-            contenders=("bulkfetch", "curl", "aiohttp"),
+            contenders=("bulkfetch", "bulkfetch-nodigest", "curl", "aiohttp"),
             quick=0.25,
         ),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,20 @@ from bulkfetch.errors import UsageError
 
 EXISTING = ("skip", "verify", "overwrite", "fail")
 USER_AGENT = f"bulkfetch/{__version__}"
+
+_BOUNDS: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
+    (("jobs", "per_host", "window"), lambda value: value >= 1, "be at least 1"),
+    (
+        ("connect_timeout", "idle_timeout", "host_rate", "limit_rate", "deadline", "entry_deadline"),
+        lambda value: value > 0,
+        "be more than 0",
+    ),
+    (
+        ("retries", "backoff", "max_wait", "min_speed", "max_failures", "max_size"),
+        lambda value: value >= 0,
+        "not be less than 0",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +63,14 @@ class FetchConfig:
     allow_html: bool = False  # an HTML page may be stored under a name that promises something else
     auth: Any = field(default=None, repr=False)  # host -> requests auth object
     window: int = 2048  # tasks held in memory
-    names: tuple[str, ...] = ()  # file names for single URLs, from -o
 
     def validate(self) -> None:
         """Raise `UsageError` for what no run could carry out."""
-        for name in ("jobs", "per_host", "window"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1")
-        for name in ("connect_timeout", "idle_timeout"):
-            if getattr(self, name) <= 0:
-                raise UsageError(f"{name} must be more than 0 seconds")
+        for names, is_good, text in _BOUNDS:
+            for name in names:
+                value = getattr(self, name)
+                if value is not None and not is_good(value):
+                    raise UsageError(f"{name} must {text}, not {value!r}")
         if self.existing not in EXISTING:
             raise UsageError(f"existing is one of {', '.join(EXISTING)}, not {self.existing!r}")
         if self.digest != "none" and self.digest not in ALGORITHMS:

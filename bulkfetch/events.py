@@ -24,7 +24,8 @@ class Event:
 
     def to_record(self) -> dict[str, Any]:
         """Return the event as a JSON-ready dict."""
-        return {"v": VERSION, "event": self.name, **self._fields()}
+        ours = {"v": VERSION, "event": self.name}
+        return {**ours, **self._fields(), **ours}  # first to read, and never a column of the user's
 
     def _fields(self) -> dict[str, Any]:
         return {}

@@ -18,6 +18,7 @@ import socket
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -95,6 +96,11 @@ class DestinationLock:
         with contextlib.suppress(OSError):
             os.close(fd)
 
+    def __del__(self) -> None:
+        """Let go although an interrupt fell into `release`: nobody else could any more."""
+        if self._fd >= 0:
+            os.close(self._fd)
+
     def __enter__(self) -> Self:
         self.acquire()
         return self
@@ -157,11 +163,14 @@ class _Holder(NamedTuple):
         return f"process {self.pid}{name} on {clean(self.host, 80)} since {since}"
 
 
+_Held = weakref.WeakValueDictionary[tuple[int, int], DestinationLock]
+
+
 class _Registry:
     """The locks of this process: a kernel may grant it the same one twice (fault K04)."""
 
     def __init__(self) -> None:
-        self._held: dict[tuple[int, int], DestinationLock] = {}  # by inode: two names may be one folder
+        self._held = _Held()  # by inode: two names may be one folder
         self._guard = threading.Lock()  # guards _held
 
     def add(self, lock: DestinationLock, fd: int, name: str) -> None:
@@ -174,11 +183,11 @@ class _Registry:
     def remove(self, lock: DestinationLock) -> None:
         """Strike a lock out, if it is there."""
         with self._guard:
-            self._held = {inode: other for inode, other in self._held.items() if other is not lock}
+            self._held = _Held({inode: other for inode, other in self._held.items() if other is not lock})
 
     def forget_all(self) -> None:
         """Start anew in a forked child, where an open file would keep the parent's lock (fault K11)."""
-        held, self._held, self._guard = self._held, {}, threading.Lock()
+        held, self._held, self._guard = self._held, _Held(), threading.Lock()
         for lock in held.values():
             lock.forget()
 

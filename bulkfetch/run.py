@@ -222,18 +222,20 @@ class Run:
     def _ended_attempt(self, report: Report, now: float) -> None:
         task, attempt, frees, unstarted = report
         self.summary.received += attempt.received
-        step = self._scheduler.settle(task, attempt, now, frees=frees)
-        if unstarted:
+        if unstarted:  # first, so that a host that is given up takes them along
             self._scheduler.give_back(unstarted, now)
-        self._take_step(step, attempt)
+        self._take_step(self._scheduler.settle(task, attempt, now, frees=frees), attempt)
 
     def _take_step(self, step: Step, attempt: Attempt) -> None:
+        if isinstance(step, Moved):
+            self._moved(step, attempt)
+            return
         if isinstance(step, Requeued):
             self._requeued(step, attempt)
-        elif isinstance(step, Moved):
-            self._moved(step, attempt)
         else:
             self._ended(step, attempt)
+        for other, refusal in step.dropped:
+            self._fail(other, refusal)
 
     def _requeued(self, step: Requeued, attempt: Attempt) -> None:
         task, failure = step.task, _redacted(step.failure)
@@ -242,7 +244,7 @@ class Run:
         shown = (task.path, redact_url(attempt.url), attempt.number, step.delay, task.part.offset)
         self._emit(events.Retrying(task.key, *shown, failure))
         if step.cooldown:
-            self._emit(events.Cooling(str(task.origin), step.cooldown, failure.message))
+            self._emit(events.Cooling(str(origin_of(attempt.url)), step.cooldown, failure.message))
 
     def _moved(self, step: Moved, attempt: Attempt) -> None:
         task, location = step.task, step.location
@@ -260,8 +262,6 @@ class Run:
         elif step.failure is not None:
             self._keep_part(task.key, task.part)
             self._fail(task, step.failure, attempt)
-        for other, refusal in step.dropped:
-            self._fail(other, refusal)
 
     def _keep_part(self, key: bytes, part: PartInfo) -> None:
         if part.token:

@@ -200,7 +200,7 @@ class Scheduler:
         refusal = self._slot(task.origin, now).refused(now)
         if refusal is not None and failure.retryable:
             failure = refusal
-        if failure.kind in _NEXT_MIRROR:
+        if failure.retryable or failure.kind in _NEXT_MIRROR:
             again = self._next_mirror(counted, now)
             if again is not None:
                 return self._requeue(again, failure, 0.0, now)

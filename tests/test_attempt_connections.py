@@ -409,7 +409,7 @@ def test_c13_p01_a_stop_ends_any_phase_at_once(make_server, make, phase):
         "handshake": lambda: server.open_connections == 1,
     }.get(phase, lambda: bool(server.hits("/a")) and server.hits("/a")[0].sent >= sent)
     attempt, seconds = stop_soon(attempts, server, has_come)
-    assert seconds < 1.0
+    assert seconds < SOON
     assert_failed(attempt, "not-found" if phase == "unwanted body" else "stopped")
     assert attempts.left() == set()
     if "body" in phase and phase != "unwanted body":
@@ -426,7 +426,7 @@ def test_p01_a_stop_ends_a_look_up(make, resolver, server):
     try:
         attempt, seconds = stop_soon(attempts, server, asked.is_set)
         assert_failed(attempt, "stopped")
-        assert seconds < 1.0
+        assert seconds < SOON
     finally:
         over.set()
         end_look_ups()
@@ -438,7 +438,7 @@ def test_p01_a_stop_ends_the_wait_for_the_rate_limit(server, tmp_path):
         attempts.next_task = attempts.task(server.url("/a"))
         attempt, seconds = stop_soon(attempts, server, lambda: bool(server.hits("/a")))
         assert_failed(attempt, "stopped")
-        assert seconds < 1.0
+        assert seconds < SOON
 
 
 def test_a_stopped_run_makes_no_request(server, attempts):

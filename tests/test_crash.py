@@ -38,9 +38,9 @@ def test_a_kill_at_any_point_costs_little_and_spoils_nothing(tmp_path, turn):
 
 
 def test_power_loss_at_any_point_is_made_good_by_the_next_run(tmp_path):
-    report = cut_many(8, seed=1, folder=tmp_path, per_tape=2)
+    report = cut_many(6, seed=1, folder=tmp_path, per_tape=2)
     assert report.wrong == []
-    assert report.tapes == 4  # fresh and updated destinations, with and without --fsync
+    assert report.tapes == 3  # a fresh destination, an updated one, one under --fsync
     assert report.checked > 0
 
 

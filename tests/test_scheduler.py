@@ -432,7 +432,8 @@ def test_a_host_whose_queue_was_dropped_can_be_cooled_again():
     add_all(scheduler, task_of(A), now=later)
     task = scheduler.take(later)
     step = scheduler.settle(task, failed(task, busy(2.0)), later)
-    assert scheduler.take(later) is None
+    assert scheduler.take(later + 1.0) is None  # its back-off is over, the host's cooldown is not
+    assert scheduler.next_time() == later + step.delay
     assert scheduler.take(later + step.delay) == step.task
 
 

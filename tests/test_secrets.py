@@ -157,10 +157,10 @@ def test_command_that_cannot_be_split():
         Secret("cmd:echo 'open").reveal()
 
 
-def test_command_that_does_not_end():
+def test_command_that_does_not_end(value):
     with pytest.raises(SecretMissing, match=r"did not end within 0\.2 s") as caught:
-        read_command(command("import time; time.sleep(60)").removeprefix("cmd:"), seconds=0.2)
-    assert "sleep" not in "".join(traceback.format_exception(caught.value)), "arguments may be secrets"
+        read_command(command(f"import time; time.sleep(60) # {value}").removeprefix("cmd:"), seconds=0.2)
+    assert value not in "".join(traceback.format_exception(caught.value)), "arguments may be secrets"
 
 
 def test_arguments_of_a_command_are_not_told(value):
@@ -356,10 +356,7 @@ def test_no_basic_authentication_is_left(value, user, encode):
     known = KnownSecrets()
     known.add(value, user)
     sent = encode(f"{user}:{value}".encode("utf-8", "surrogatepass")).decode()
-    assert known.mask(f"Authorization: Basic {sent}\n") in (
-        f"Authorization: Basic {MASK}{'=' * sent.count('=')}\n",
-        *(f"Authorization: Basic {MASK}{'=' * n}\n" for n in range(3)),
-    )
+    assert known.mask(f"Authorization: Basic {sent}\n") == f"Authorization: Basic {MASK}\n"
 
 
 @given(ANY)

@@ -163,6 +163,8 @@ class Body:
         self._digests.update(data)
         if plan.size is None:
             check_growth(self._part.offset, self._entry, self._config)
+        elif self._part.offset > plan.size:  # a chunked body: its Content-Range says where it must end
+            raise errors.RangeMismatch(f"more than the {plan.size} bytes of the file came")
 
     def _restart(self, plan: BodyPlan, head: Head, first: bytes) -> None:
         """Throw away what is stored, unless the first bytes are unwanted (faults R01, R17)."""

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import requests
+import urllib3
 from requests.adapters import BaseAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
 
@@ -172,8 +173,9 @@ class TokenSource:
     def _open(self, client_id: str, route: Route) -> Any:
         """Return a session that reads no environment and follows nothing."""
         logging.getLogger("requests_oauthlib").setLevel(logging.WARNING)  # it logs tokens below that
-        client = load_extra("oauthlib.oauth2", _PURPOSE).BackendApplicationClient(client_id)
-        session = self._library.OAuth2Session(client=client, scope=list(self._policy.scope) or None)
+        scope = list(self._policy.scope) or None
+        client = load_extra("oauthlib.oauth2", _PURPOSE).BackendApplicationClient(client_id, scope=scope)
+        session = self._library.OAuth2Session(client=client, scope=scope)
         session.trust_env = False
         session.headers["Accept-Encoding"] = "identity"
         session.cert = route.options.get("cert")
@@ -230,7 +232,7 @@ def _read_all(response: requests.Response) -> bytes:
 def _judge(exc: Exception, host: str) -> TransferError:
     """Return what a failure to get a token means for the entry that needs it."""
     name = f"no token from {host}"
-    if isinstance(exc, TransferError | OSError):  # requests' exceptions are OSErrors
+    if isinstance(exc, TransferError | OSError | urllib3.exceptions.HTTPError):  # requests' are OSErrors
         mapped = map_error(exc)
         kind = ServerFailed if mapped.retryable else NotAuthorised
         return kind(f"{name}: {mapped}", status_code=mapped.status_code)

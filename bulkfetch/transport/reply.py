@@ -14,8 +14,8 @@ from bulkfetch.transport.mapping import map_read_error
 from bulkfetch.watchdog import Lease
 
 _DRAIN = 64 * 1024  # bytes of an unwanted body read to keep its connection (fault T12)
-_DRAIN_SECONDS = 1.0
-_DRAIN_STEP = 0.5  # longest silence within them
+_DRAIN_SECONDS = 0.5
+_DRAIN_STEP = 0.25  # longest silence within them
 
 
 class Reply:

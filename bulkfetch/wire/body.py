@@ -88,13 +88,14 @@ class OpenBody:
 class ChunkedBody:
     """A body in chunks; extensions and trailers are dropped."""
 
-    __slots__ = ("_awaited", "_chunk", "_connection", "ended")
+    __slots__ = ("_awaited", "_chunk", "_connection", "_is_damaged", "ended")
     left = None
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._awaited = _FIRST  # what follows the present chunk
         self._chunk = 0  # bytes left of it
+        self._is_damaged = False  # told once everything before has been handed out
         self.ended = False
 
     def read(self, size: int) -> memoryview:
@@ -119,6 +120,8 @@ class ChunkedBody:
                 return connection.lend(begin, end)
 
     def _fill(self) -> None:
+        if self._is_damaged:
+            raise Truncated("a chunk of the body is damaged")
         if self._connection.fill_body():
             return
         if self._awaited is not _TRAILERS:
@@ -137,12 +140,13 @@ class ChunkedBody:
             return True
         self._chunk = int(match[1], 16)
         if self._chunk > _LARGEST:
-            raise Truncated("a chunk of the body is damaged")
+            self._chunk, self._is_damaged = 0, True
+            return False
         self._awaited = _NEXT if self._chunk else _TRAILERS
         return self._chunk > 0 or self._open_chunk()
 
     def _judge_rest(self) -> bool:
-        """Return False if what is here may still become what is awaited; raise, or end the body, if not."""
+        """Say whether the body is over all the same; note when what is here cannot become what is awaited."""
         connection = self._connection
         size = connection.end - connection.start
         if self._awaited is _TRAILERS:
@@ -150,7 +154,6 @@ class ChunkedBody:
             return self.ended
         skip = 2 if self._awaited is _NEXT else 0
         begin = connection.data[connection.start : connection.start + min(size, skip)]
-        ended = connection.data.find(b"\n", connection.start + skip, connection.end) >= 0
-        if ended or size > _MOST_LINE or not b"\r\n".startswith(begin):
-            raise Truncated("a chunk of the body is damaged")
+        has_line = connection.data.find(b"\n", connection.start + skip, connection.end) >= 0
+        self._is_damaged = has_line or size > _MOST_LINE or not b"\r\n".startswith(begin)
         return False

@@ -1,7 +1,8 @@
 """An answer's head: bytes to `models.Head`, strictly (RFC 9112 sections 4 and 5); no I/O.
 
-Nearly every head is of one kind: 200, a length, dates, an ETag, and fields nobody needs. One expression
-checks and reads that kind. Everything else is read line by line; where both apply, both say the same.
+Nearly every head is of one kind: 200 or 304, a length, dates, an ETag, and fields nobody needs. One
+expression checks and reads that kind. Everything else is read line by line; where both apply, both say
+the same.
 """
 
 from __future__ import annotations
@@ -28,16 +29,17 @@ _READ = "date|content-|last-modified|etag|connection|transfer-encoding|location|
 _ANY = rf"{_TOKEN}++:[\t\x20-\x7e\x80-\xff]*+"
 _LINES = (
     rf"(?![CDELRTcdelrt]|[Ss][Ee][Tt]){_ANY}",  # settles most of what nobody reads by its first letter
-    rf"[Dd]ate:(?(1)(?!)) *+{_DATE}[ \t]*+",  # (?(1)(?!)): no second one here
-    r"[Cc]ontent-[Ll]ength:(?(2)(?!)) *+([0-9]{1,18})[ \t]*+",
-    rf"[Ll]ast-[Mm]odified:(?(3)(?!)) *+{_DATE}[ \t]*+",
-    r'[Ee][Tt]ag:(?(4)(?!)) *+((?:W/)?"[!#-~]*+")[ \t]*+',
-    r"[Cc]ontent-[Tt]ype:(?(5)(?!)) *+([!-:<-~]++)[ \t]*+(?:;[\t -~]*+)?",
+    rf"[Dd]ate:(?(2)(?!)) *+{_DATE}[ \t]*+",  # (?(2)(?!)): no second one here
+    r"[Cc]ontent-[Ll]ength:(?(3)(?!)) *+([0-9]{1,18})[ \t]*+",
+    rf"[Ll]ast-[Mm]odified:(?(4)(?!)) *+{_DATE}[ \t]*+",
+    r'[Ee][Tt]ag:(?(5)(?!)) *+((?:W/)?"[!#-~]*+")[ \t]*+',
+    r"[Cc]ontent-[Tt]ype:(?(6)(?!)) *+([!-:<-~]++)[ \t]*+(?:;[\t -~]*+)?",
     r"[Cc]onnection: *+[Kk]eep-[Aa]live[ \t]*+",
     rf"(?!(?i:{_READ})){_ANY}",
 )
+_ANY_LINES = rf"(?:(?:{'|'.join(_LINES)})\r\n){{0,{MOST_FIELDS}}}+"
 _COMMON = re.compile(
-    rf"HTTP/1\.1 200 OK\r\n(?:(?:{'|'.join(_LINES)})\r\n){{0,{MOST_FIELDS}}}+\r\n".encode("ascii")
+    rf"HTTP/1\.1 (?:200 OK|(304) Not Modified)\r\n{_ANY_LINES}\r\n".encode("ascii"),
 )
 
 
@@ -54,17 +56,17 @@ def read_common(data: bytearray, end: int) -> tuple[Answer, int] | None:
     match = _COMMON.match(data, 0, min(end, MOST_BYTES))
     if match is None:
         return None
-    sent, length, modified, etag, kind = match.groups()
+    unchanged, sent, length, modified, etag, kind = match.groups()
     head = Head(
-        status=200,
-        reason="OK",
+        status=304 if unchanged else 200,
+        reason="Not Modified" if unchanged else "OK",
         length=None if length is None else int(length),
         etag=None if etag is None else str(etag, "ascii"),
         last_modified=_date_text(modified),
         date=None if sent is None else parse_date(str(sent, "ascii")),
         content_type="" if kind is None else str(kind, "ascii").lower(),
     )
-    return Answer(head, length is not None), match.end()
+    return Answer(head, unchanged is not None or length is not None), match.end()
 
 
 def _date_text(value: bytes | None) -> str | None:

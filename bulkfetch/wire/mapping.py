@@ -30,5 +30,6 @@ def map_error(exc: OSError) -> errors.TransferError:
 
 def _detail(exc: OSError) -> str:
     if isinstance(exc, ssl.SSLError):
-        return clean(str(getattr(exc, "verify_message", "") or exc.reason or ""), 120)
+        reason = getattr(exc, "verify_message", None) or getattr(exc, "reason", None)
+        return clean(str(reason or ""), 120)
     return "" if isinstance(exc, TimeoutError) else clean(exc.strerror or "", 120)
