@@ -98,6 +98,7 @@ class Fetcher:
         except DiskFailed as exc:
             raise UsageError(str(exc)) from exc
         with contextlib.ExitStack() as opening:
+            opening.enter_context(contextlib.closing(self._store))
             lock = opening.enter_context(DestinationLock(self._store.state_dir))
             self._journal = opening.enter_context(contextlib.closing(Journal.open(self._store.state_dir)))
             self._closing = opening.pop_all()

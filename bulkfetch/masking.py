@@ -29,10 +29,9 @@ class KnownSecrets:
         """Mask `value` from now on, and what basic authentication makes of it together with `user`."""
         if len(value) < SHORTEST:
             return
-        pairs = [value, f"{value}:", f":{value}"] + ([] if user is None else [f"{user}:{value}"])
         for form in _escaped(value):
             self._forms[re.escape(form)] = form
-        for form in (form for pair in pairs for form in _base64(pair)):
+        for form in () if user is None else _base64(f"{user}:{value}"):
             self._forms[f"{re.escape(form)}={{0,2}}"] = form
         self._forms["".join(map(_percent_pattern, value))] = value
 

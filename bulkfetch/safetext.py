@@ -48,12 +48,12 @@ def register_secret(value: str, user: str | None = None) -> None:
 
 def redact_url(url: str) -> str:
     """Return `url` without userinfo, registered secrets and the values of secret parameters."""
-    return _KNOWN.mask(_redact(_KNOWN.mask(url), _URL_VALUE))
+    return _redact_all(url, _URL_VALUE)
 
 
 def redact(text: str) -> str:
     """Return `text` without registered secrets and with every URL in it redacted, also a URL's end alone."""
-    return _KNOWN.mask(_redact(_KNOWN.mask(text), _TEXT_VALUE))
+    return _redact_all(text, _TEXT_VALUE)
 
 
 def has_secret(url: str) -> bool:
@@ -80,6 +80,12 @@ def _escape_one(match: re.Match[str]) -> str:
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _redact_all(text: str, value: re.Pattern[str]) -> str:
+    masked = _KNOWN.mask(text)
+    redacted = _redact(masked, value)
+    return masked if redacted == masked else _KNOWN.mask(redacted)  # what is joined anew is looked at again
 
 
 def _redact(text: str, value: re.Pattern[str]) -> str:

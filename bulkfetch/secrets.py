@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -156,6 +155,8 @@ def read_command(command: str, seconds: float = 30.0) -> str:
     Raises:
         SecretMissing: it printed nothing, or failed.
     """
+    import subprocess  # few runs need it, and it costs every start some milliseconds
+
     try:
         # Windows programs split their command line themselves.
         arguments = command if os.name == "nt" else shlex.split(command)

@@ -130,9 +130,10 @@ def test_credentials_that_cannot_be_sent(auth, why):
     assert "4uth" not in f"{caught.value} {caught.value.__cause__}"
 
 
-def test_basic_authentication_is_redacted():
-    made(Basic("me", Secret("4uth-redacted")))
-    assert redact(f"Authorization: {basic('me', '4uth-redacted')}") == "Authorization: Basic ***"
+@pytest.mark.parametrize("pair", [("me", "4uth-redacted"), ("4uth-as-user", ""), ("4uth-as-user", "x")])
+def test_basic_authentication_is_redacted(pair):
+    made(Basic(*map(Secret, pair)))
+    assert redact(f"Authorization: {basic(*pair)}") == "Authorization: Basic ***"
 
 
 @pytest.mark.parametrize(

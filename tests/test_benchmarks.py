@@ -270,7 +270,12 @@ def test_each_list_names_every_file(tmp_path):
 
 def test_who_cannot_do_a_workload_is_not_asked():
     names = list(CONTENDERS)
-    assert choose_contenders(WORKLOADS["start"], names) == ["bulkfetch", "bulkfetch-nodigest", "curl", "aiohttp"]
+    assert choose_contenders(WORKLOADS["start"], names) == [
+        "bulkfetch",
+        "bulkfetch-nodigest",
+        "curl",
+        "aiohttp",
+    ]
     assert "axel" not in choose_contenders(WORKLOADS["small"], names)
     assert "wget" not in choose_contenders(WORKLOADS["latency"], names)
     assert choose_contenders(WORKLOADS["small"], ["curl"]) == ["curl"]

@@ -69,8 +69,7 @@ def parse_policy(
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
         raise UsageError(f"{clean(name)}, line {_explain(str(exc), text)}") from None
-    lines = find_lines(text)
-    return from_table(table, name, folder=folder, lines=lines, is_exposed=is_exposed)
+    return from_table(table, name, folder=folder, lines=find_lines(text), is_exposed=is_exposed)
 
 
 def _decode(raw: bytes, name: str) -> str:

@@ -96,8 +96,10 @@ def basic_field(username: Value, password: Value) -> str:
     user, secret = text_of(username), text_of(password)
     if ":" in user:
         raise UsageError("a user name with a colon cannot be sent by basic authentication")
+    pair = b64encode(f"{user}:{secret}".encode()).decode()
     register_secret(secret, user)
-    return f"Basic {b64encode(f'{user}:{secret}'.encode()).decode()}"
+    register_secret(pair)  # also where the user name is the secret
+    return f"Basic {pair}"
 
 
 def _make(
