@@ -2,8 +2,8 @@
 
     python -m benchmarks.faults            # a Markdown table
 
-Every tool is asked for one file of 100,000 bytes, with the options its users would give it. "whole" and the like is
-what stands under the final name afterwards; ok and failed is what the exit status says.
+Every tool is asked for one file of 100,000 bytes, with the options its users would give it. "whole" and the
+like is what stands under the final name afterwards; ok and failed is what the exit status says.
 """
 
 from __future__ import annotations

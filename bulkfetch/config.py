@@ -12,6 +12,7 @@ from bulkfetch.checksums import ALGORITHMS
 from bulkfetch.errors import UsageError
 
 EXISTING = ("skip", "verify", "overwrite", "fail")
+TRANSPORTS = ("auto", "requests", "fast")
 USER_AGENT = f"bulkfetch/{__version__}"
 
 _BOUNDS: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
@@ -52,6 +53,7 @@ class FetchConfig:
     max_size: int | None = None
     digest: str = "sha256"  # recorded for every file; "none" is off
     fsync: bool = False
+    transport: str = "auto"  # auto | requests | fast
     headers: tuple[tuple[str, str], ...] = ()  # sent to origins the manifest names, not to redirect targets
     user_agent: str = USER_AGENT
     ca_bundle: str | None = None
@@ -73,6 +75,8 @@ class FetchConfig:
                     raise UsageError(f"{name} must {text}, not {value!r}")
         if self.existing not in EXISTING:
             raise UsageError(f"existing is one of {', '.join(EXISTING)}, not {self.existing!r}")
+        if self.transport not in TRANSPORTS:
+            raise UsageError(f"transport is one of {', '.join(TRANSPORTS)}, not {self.transport!r}")
         if self.digest != "none" and self.digest not in ALGORITHMS:
             raise UsageError(f"digest is one of {', '.join(ALGORITHMS)} or none, not {self.digest!r}")
         if self.ca_bundle is not None and not Path(self.ca_bundle).exists():

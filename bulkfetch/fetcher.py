@@ -20,6 +20,7 @@ from bulkfetch.display import Display, NullDisplay
 from bulkfetch.engine import ThreadEngine
 from bulkfetch.errors import DiskFailed, DiskFull, UsageError
 from bulkfetch.events import Event
+from bulkfetch.exchange import Exchange
 from bulkfetch.journal import Journal
 from bulkfetch.limits import NoLimit, TokenBucket
 from bulkfetch.lock import DestinationLock
@@ -33,7 +34,6 @@ from bulkfetch.store import LocalStore
 from bulkfetch.store.folders import HAS_HANDLES
 from bulkfetch.summary import Summary
 from bulkfetch.transfer import Context, run_attempt
-from bulkfetch.transport import Transport
 from bulkfetch.watchdog import Watchdog
 
 if sys.platform != "win32":
@@ -112,13 +112,12 @@ class Fetcher:
 
     def close(self) -> None:
         """Stop what runs and let go of the destination; in a forked child, leave both to the parent."""
-        closing, self._closing = self._closing, contextlib.ExitStack()
         self._journal = None
         if os.getpid() != self._owner:
-            closing.pop_all()
+            self._closing.pop_all()
             return
         self._stop.set()
-        with closing:
+        with self._closing:
             run = self._latest()
             try:
                 if run is not None:
@@ -179,11 +178,11 @@ class Fetcher:
         try:
             with contextlib.ExitStack() as parts:
                 watchdog = parts.enter_context(contextlib.closing(Watchdog(stop, config.min_speed)))
-                transport = parts.enter_context(contextlib.closing(_make_transport(config)))
+                exchange = parts.enter_context(contextlib.closing(_make_exchange(config)))
 
                 def make_worker() -> Callable[[Task], Attempt]:
                     lease, put = watchdog.lease(), run.inbox.put
-                    context = Context(config, self._store, transport, bucket, stop, lease, put)
+                    context = Context(config, self._store, exchange, bucket, stop, lease, put)
                     return functools.partial(run_attempt, context=context)
 
                 engine = ThreadEngine(config.jobs, make_worker, run.tell)
@@ -266,10 +265,10 @@ def _fetch(config: FetchConfig, source: Source) -> Iterator[Outcome]:
         yield from fetcher.run(source)
 
 
-def _make_transport(config: FetchConfig) -> Transport:
-    """Return a transport that keeps no more idle connections than there may be open files."""
+def _make_exchange(config: FetchConfig) -> Exchange:
+    """Return an exchange that keeps no more idle connections than there may be open files."""
     left = _file_limit() - _OWN_FILES - config.jobs * _WORKER_FILES
-    return Transport(config, most_sessions=max(1, min(_MOST_SESSIONS, left // config.per_host)))
+    return Exchange(config, most_origins=max(1, min(_MOST_SESSIONS, left // config.per_host)))
 
 
 def _file_limit() -> int:

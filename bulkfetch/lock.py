@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import json
 import os
 import socket
@@ -98,7 +99,7 @@ class DestinationLock:
 
     def __del__(self) -> None:
         """Let go although an interrupt fell into `release`: nobody else could any more."""
-        if self._fd >= 0:
+        if getattr(self, "_fd", -1) >= 0:
             os.close(self._fd)
 
     def __enter__(self) -> Self:
@@ -141,6 +142,8 @@ class DestinationLock:
         return DestinationLocked(f"another run holds {self._dest}{who}{advice}")
 
     def _let_go(self) -> None:
+        if self._fd >= 0:
+            _unlock_file(self._fd)  # not left to closing: an interrupt may fall in between
         _REGISTRY.remove(self)
         fd, self._fd = self._fd, -1
         if fd >= 0:
@@ -176,9 +179,14 @@ class _Registry:
     def add(self, lock: DestinationLock, fd: int, name: str) -> None:
         """Enter a lock, or raise `DestinationLocked`."""
         found = os.fstat(fd)
-        with self._guard:
-            if self._held.setdefault((found.st_dev, found.st_ino), lock) is not lock:
+        if not self._enter(lock, found):
+            gc.collect()  # it may belong to a run that was interrupted and dropped
+            if not self._enter(lock, found):
                 raise DestinationLocked(f"another run of this process holds {name}")
+
+    def _enter(self, lock: DestinationLock, found: os.stat_result) -> bool:
+        with self._guard:
+            return self._held.setdefault((found.st_dev, found.st_ino), lock) is lock
 
     def remove(self, lock: DestinationLock) -> None:
         """Strike a lock out, if it is there."""
@@ -203,6 +211,15 @@ def _lock_file(fd: int) -> None:
         msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
     else:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _unlock_file(fd: int) -> None:
+    with contextlib.suppress(OSError):
+        if sys.platform == "win32":
+            os.lseek(fd, _LOCKED_BYTE, os.SEEK_SET)
+            msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
+        else:
+            fcntl.flock(fd, fcntl.LOCK_UN)
 
 
 def _read(fd: int) -> _Holder | None:

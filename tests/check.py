@@ -1,17 +1,27 @@
-"""Lint, format, types and tests, in that order; the first failure ends it."""
+"""Lint, format, types and tests, in that order; the first failure ends it.
 
+What one attempt must survive is run on both transports: first on our own connections, then, with everything
+else, on those of `requests`.
+"""
+
+import os
 import subprocess
 import sys
+from pathlib import Path
 
+HERE = Path(__file__).parent
+ATTEMPTS = [str(path) for path in sorted(HERE.glob("test_attempt_*.py"))]
 STEPS = (
-    ("ruff", "check", "."),
-    ("ruff", "format", "--check", "-q", "."),
-    ("mypy",),
-    ("pytest", *sys.argv[1:]),
+    ("requests", ["ruff", "check", "."]),
+    ("requests", ["ruff", "format", "--check", "-q", "."]),
+    ("requests", ["mypy"]),
+    ("fast", ["pytest", "-q", str(HERE / "test_transfer.py"), *ATTEMPTS]),
+    ("requests", ["pytest", *sys.argv[1:]]),
 )
 
-for step in STEPS:
+for transport, step in STEPS:
     print("$", *step, flush=True)
-    code = subprocess.run([sys.executable, "-m", *step]).returncode
+    environment = {**os.environ, "BULKFETCH_TEST_TRANSPORT": transport}
+    code = subprocess.run([sys.executable, "-m", *step], cwd=HERE.parent, env=environment).returncode
     if code:
         sys.exit(code)

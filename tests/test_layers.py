@@ -14,7 +14,7 @@ ROOT = Path(bulkfetch.__file__).parent
 PACKAGE = ROOT.name
 
 # Every module or folder under bulkfetch/ and its layer. It may import lower numbers only.
-LAYERS: dict[str, int] = {
+LAYERS: dict[str, float] = {
     # frozen values; what is known to be secret
     "_version": 0, "masking": 0, "models": 0,
     # exceptions; text made safe
@@ -38,7 +38,7 @@ LAYERS: dict[str, int] = {
     "backlog": 9, "display": 9, "intake": 9, "journal": 9, "lock": 9, "manifest": 9, "policy": 9,
     "printing": 9, "store": 9, "transport": 9, "wire": 9,
     # one attempt; one entry's plan
-    "planner": 10, "transfer": 10,
+    "exchange": 9.5, "planner": 10, "transfer": 10,
     # where attempts run
     "engine": 11,
     # the coordinator

@@ -7,7 +7,7 @@ import ssl
 
 import pytest
 from faultserver import pattern
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bulkfetch import errors
@@ -19,6 +19,7 @@ from bulkfetch.wire.head import MOST_BYTES, parse_answer, read_common
 from bulkfetch.wire.mapping import map_error
 
 OK = b"HTTP/1.1 200 OK\r\n"
+unhurried = settings(deadline=None)  # other tests run at the same time
 
 # -- heads ----------------------------------------------------------------------------------------
 
@@ -96,9 +97,14 @@ def check_short_way(raw):
         assert answer == outcome(raw[:end])
 
 
+@unhurried
 @given(first, st.lists(line, max_size=8))
 @example("HTTP/1.1 200 OK", ["Content-Length: 5", "content-length: 5"])
-@example("HTTP/1.1 200 OK", ['ETag: "a"', 'ETAG: "b"'])
+@example("HTTP/1.1 200 OK", ['ETag: "a"', 'etag: "b"'])
+@example("HTTP/1.1 200 OK", ["Last-Modified: Fri, 99 Nov 2025 10:05:29 GMT"])
+@example("HTTP/1.1 200 OK", ["Content-Type: a", "content-type: b"])
+@example("HTTP/1.1 200 OK", [f"Date: {DATE}", f"date: {DATE.replace('21', '20')}"])
+@example("HTTP/1.1 200 OK", [f"Last-Modified: {DATE}", f"last-modified: {DATE.replace('21', '20')}"])
 @example("HTTP/1.1 200 OK", ["X-A: 1", " folded"])
 @example("HTTP/1.1 200 OK", ["X-A: 1"] * 100)
 @example("HTTP/1.1 200 OK", ["X-A: 1"] * 101)
@@ -106,12 +112,40 @@ def test_both_ways_say_the_same(status_line, lines):
     check_short_way("\r\n".join([status_line, *lines, "", ""]).encode("latin-1"))
 
 
+@unhurried
 @given(st.sampled_from(USUAL), st.integers(0, 300), st.integers(0, 12), st.binary(max_size=4))
 def test_both_ways_say_the_same_of_damaged_heads(text, at, drop, extra):
     raw = text.encode()
     check_short_way(raw[:at] + extra + raw[at + drop :] + b"\r\n\r\n")
 
 
+@pytest.mark.parametrize(
+    ("text", "keeps"),
+    [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5", True),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked", True),
+        ("HTTP/1.1 204 No Content", True),
+        ("HTTP/1.1 304 Not Modified", True),
+        ("HTTP/1.1 304 X\r\nContent-Length: 5", True),
+        ("HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: x, Keep-Alive", True),
+        ("HTTP/1.1 200 OK", False),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive, Close", False),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: x\r\nConnection: close", False),
+        ("HTTP/1.0 200 OK\r\nContent-Length: 5", False),
+        ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive", False),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5", False),
+    ],
+)
+def test_which_connections_persist(text, keeps):
+    assert parse_answer(f"{text}\r\n\r\n".encode(), 0.0).keeps is keeps
+
+
+def test_a_nul_is_read_as_a_space():
+    raw = b"HTTP/1.1 302 Found\r\nLocation: /a\0b\x1b\r\n\r\n"
+    assert parse_answer(raw, 0.0).head.location == "/a b\x1b"
+
+
+@unhurried
 @given(st.binary(max_size=200), st.booleans())
 def test_any_bytes_are_an_answer_or_a_known_error(noise, in_status):
     raw = noise if in_status else OK + noise
@@ -129,7 +163,7 @@ def test_the_short_way_keeps_to_the_limit():
 
 
 class Pieces:
-    """A socket whose bytes come in the portions given, and then end."""
+    """A socket whose bytes come in the portions given, or fail, and then end."""
 
     def __init__(self, pieces):
         self._pieces = list(pieces)
@@ -137,10 +171,18 @@ class Pieces:
     def fileno(self):
         return 0  # never looked at
 
+    def getpeername(self):
+        return ("127.0.0.1", 80)
+
+    def sendall(self, request):
+        assert request.endswith(b"\r\n\r\n")
+
     def recv_into(self, view, size):
         if not self._pieces:
             return 0
         piece = self._pieces.pop(0)
+        if isinstance(piece, OSError):
+            raise piece
         if len(piece) > size:
             self._pieces.insert(0, piece[size:])
         count = min(size, len(piece))
@@ -186,6 +228,22 @@ def cut(data, sizes):
 sizes = st.lists(st.integers(1, 60), min_size=1, max_size=6)
 
 
+EARLY = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+
+
+@unhurried
+@given(st.sampled_from([*USUAL, NGINX.replace("\r", ""), EARLY + NGINX, EARLY * 20 + APACHE]), sizes)
+@example(NGINX, [1])
+@example(NGINX.replace("\r", ""), [1])
+@example(EARLY + NGINX, [1])
+def test_a_head_is_read_however_it_comes(text, portions):
+    connection = connected(cut(text.encode() + b"body", portions))
+    answer = connection.ask(b"GET / HTTP/1.1\r\n\r\n")
+    assert answer == parse_answer(text.removeprefix(EARLY * text.count(EARLY)).encode(), 0.0)
+    assert read_all(SizedBody(connection, 4), 10) == b"body"
+
+
+@unhurried
 @given(st.binary(max_size=300), sizes, sizes, st.integers(1, 400), st.sampled_from([b"", b";a=b", b" ; x"]))
 def test_chunks_are_read_however_they_come(data, chunk_sizes, portions, size, extension):
     framed = chunked(data, chunk_sizes, extension)
@@ -193,6 +251,7 @@ def test_chunks_are_read_however_they_come(data, chunk_sizes, portions, size, ex
     assert read_all(ChunkedBody(connection), size) == data
 
 
+@unhurried
 @given(st.binary(min_size=1, max_size=60), sizes, sizes, st.data())
 def test_cut_chunks_are_never_a_whole_body(data, chunk_sizes, portions, draw):
     framed = chunked(data, chunk_sizes)
@@ -201,6 +260,7 @@ def test_cut_chunks_are_never_a_whole_body(data, chunk_sizes, portions, draw):
         read_all(ChunkedBody(connected(cut(framed[:end], portions))), 50)
 
 
+@unhurried
 @given(st.binary(max_size=60), st.integers(0, 60), st.integers(0, 3), st.binary(max_size=3), sizes)
 def test_damaged_chunks_are_a_body_or_a_known_error(data, at, drop, extra, portions):
     framed = chunked(data, [7])
@@ -209,9 +269,10 @@ def test_damaged_chunks_are_a_body_or_a_known_error(data, at, drop, extra, porti
         read_all(ChunkedBody(connected(cut(damaged, portions))), 50)
 
 
-@pytest.mark.parametrize("size", [997, 4001, 65_537, SIZE - 3, SIZE, SIZE + 1])
-def test_chunks_at_the_end_of_the_buffer(size):
-    data = pattern(3 * SIZE + 5)
+@pytest.mark.parametrize("left", range(-1, 12))
+def test_a_size_line_at_the_end_of_the_buffer(left):
+    size = SIZE - len(b"12345\r\n") - left
+    data = pattern(size + 5)
     body = ChunkedBody(connected([chunked(data, [size])]))
     assert read_all(body, SIZE * 2) == data
 
@@ -223,10 +284,19 @@ def test_tiny_chunks_come_in_few_reads():
     assert body.read(1 << 20) == b""
 
 
+@unhurried
 @given(st.binary(max_size=300), sizes, st.integers(1, 400))
 def test_a_body_of_known_length_ends_there(data, portions, size):
     connection = connected(cut(data + b"surplus", portions))
     assert read_all(SizedBody(connection, len(data)), size) == data
+
+
+def test_a_cut_is_told_instead_of_the_error_it_causes():
+    connection = connected([ConnectionResetError(104, "reset")])
+    connection.lease.leave()  # no real socket to shut
+    connection.lease.cut(lambda: errors.Stopped("stopped"), connection.lease.number)
+    with pytest.raises(errors.Stopped):
+        connection.fill()
 
 
 # -- errors ---------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import click
 
 from bulkfetch.checksums import ALGORITHMS
 from bulkfetch.cli.params import DURATION, HEADER, LIMIT, RATE, SIZE
-from bulkfetch.config import EXISTING, USER_AGENT, FetchConfig
+from bulkfetch.config import EXISTING, TRANSPORTS, USER_AGENT, FetchConfig
 from bulkfetch.manifest import READERS
 
 Command = Callable[..., Any]
@@ -44,6 +44,7 @@ _POLICY = (
     click.option("--max-failures", type=LIMIT, help="Stop starting new work past this many failures, or this share of them."),
     click.option("--digest", type=click.Choice([*ALGORITHMS, "none"]), default="sha256", help="Digest recorded for every file (default sha256)."),
     click.option("--fsync", is_flag=True, help="Each file durable against power loss before its outcome is told."),
+    click.option("--transport", type=click.Choice(TRANSPORTS), default="auto", help="Default auto: our own connections for plain requests, requests for all others."),
     click.option("--strict", is_flag=True, help="A body whose length nothing tells is a failure."),
     click.option("--allow-html", is_flag=True, help="Keep an HTML page that comes under the name of another type."),
     click.option("-H", "--header", "headers", type=HEADER, multiple=True, help="Only ever sent to origins the manifest names; repeatable."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from bulkfetch import errors
+from bulkfetch.exchange import Reply
 from bulkfetch.models import Attempt, BodyPlan, Done, Failure, Head, Task
 from bulkfetch.resume import plan_body
 from bulkfetch.retry import refuse_status
@@ -13,7 +14,6 @@ from bulkfetch.transfer.checks import check_replacing, check_room, check_size
 from bulkfetch.transfer.context import Context
 from bulkfetch.transfer.existing import judge_existing
 from bulkfetch.transfer.trail import Trail
-from bulkfetch.transport import Reply
 
 
 def run_attempt(task: Task, context: Context) -> Attempt:

@@ -10,6 +10,7 @@ from bulkfetch import errors
 from bulkfetch.checksums import Digests
 from bulkfetch.codings import Decoder, choose_decoder
 from bulkfetch.events import Progress
+from bulkfetch.exchange import Reply
 from bulkfetch.headers import parse_date
 from bulkfetch.limits import NoLimit
 from bulkfetch.models import NO_PART, Action, BodyPlan, Done, Failure, Head, PartInfo, Task
@@ -17,7 +18,6 @@ from bulkfetch.resume import plan_request
 from bulkfetch.store import Part
 from bulkfetch.transfer.checks import HTML_TYPES, check_growth, check_html, check_replacing
 from bulkfetch.transfer.context import Context
-from bulkfetch.transport import Reply
 
 _CHUNK = 1024 * 1024  # largest read
 _START = 64  # bytes by which a page is told
@@ -143,7 +143,7 @@ class Body:
             lease.received = self.received
             if is_limited:
                 lease.pause(functools.partial(bucket.take, len(data)))
-            for piece in (data,) if decoder is None else decoder.decode(data):
+            for piece in (data,) if decoder is None else decoder.decode(bytes(data)):
                 self._store(piece, plan, reply.head)
             now = time.monotonic()
             if now >= next_event or self._offset - reported >= _JOURNALLED:  # what a kill may cost
@@ -154,7 +154,7 @@ class Body:
         if not self._is_current:
             self._restart(plan, reply.head, b"")
 
-    def _store(self, data: bytes, plan: BodyPlan, head: Head) -> None:
+    def _store(self, data: bytes | memoryview, plan: BodyPlan, head: Head) -> None:
         if not self._is_current:
             self._restart(plan, head, data)
         if self._part is None:
@@ -166,7 +166,7 @@ class Body:
         elif self._part.offset > plan.size:  # a chunked body: its Content-Range says where it must end
             raise errors.RangeMismatch(f"more than the {plan.size} bytes of the file came")
 
-    def _restart(self, plan: BodyPlan, head: Head, first: bytes) -> None:
+    def _restart(self, plan: BodyPlan, head: Head, first: bytes | memoryview) -> None:
         """Throw away what is stored, unless the first bytes are unwanted (faults R01, R17)."""
         check_html(head, first, self._task, self._config, is_resuming=self._offset > 0)
         if self._part is not None:
@@ -238,13 +238,15 @@ class Body:
         return Digests({self._config.digest, *(name for name, _ in self._entry.digests)} - {"none"})
 
 
-def _read_first(reply: Reply, size: int) -> bytes:
+def _read_first(reply: Reply, size: int) -> bytes | memoryview:
     """Return the first bytes; of what calls itself a page, enough to tell."""
     data = reply.read(size)
-    if reply.head.content_type in HTML_TYPES:
-        while 0 < len(data) < _START and (more := reply.read(size)):
-            data += more
-    return data
+    if reply.head.content_type not in HTML_TYPES:
+        return data
+    page = bytes(data)
+    while 0 < len(page) < _START and (more := reply.read(size)):
+        page += more
+    return page
 
 
 def _validators(head: Head, plan: BodyPlan) -> tuple[str | None, str | None]:

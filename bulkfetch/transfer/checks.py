@@ -54,14 +54,16 @@ def check_room(size: int, task: Task, store: LocalStore) -> None:
         raise errors.DiskFailed(f"no room for {clean(task.path)}: {size} bytes are to come, {free} are free")
 
 
-def check_html(head: Head, first: bytes, task: Task, config: FetchConfig, *, is_resuming: bool) -> None:
+def check_html(
+    head: Head, first: bytes | memoryview, task: Task, config: FetchConfig, *, is_resuming: bool
+) -> None:
     """Refuse a page under a name that promises something else (faults B26, R17)."""
     if head.content_type not in HTML_TYPES or config.allow_html:
         return
     promised, _ = mimetypes.guess_type(task.path, strict=False)
     if promised is None or promised in HTML_TYPES:
         return
-    if not first.lstrip(b"\xef\xbb\xbf \t\r\n")[:16].lower().startswith(_HTML_STARTS):
+    if not bytes(first[:64]).lstrip(b"\xef\xbb\xbf \t\r\n")[:16].lower().startswith(_HTML_STARTS):
         return
     if is_resuming:
         text = "an HTML page came instead of the rest of the file: the link may have expired"

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from bulkfetch.config import FetchConfig
 from bulkfetch.events import Progress
+from bulkfetch.exchange import Exchange
 from bulkfetch.limits import NoLimit, TokenBucket
 from bulkfetch.store import LocalStore
-from bulkfetch.transport import Transport
 from bulkfetch.watchdog import Lease
 
 
@@ -20,7 +20,7 @@ class Context:
 
     config: FetchConfig
     store: LocalStore
-    transport: Transport
+    exchange: Exchange
     bucket: TokenBucket | NoLimit
     stop: threading.Event
     lease: Lease

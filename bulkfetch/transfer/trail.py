@@ -6,10 +6,10 @@ import base64
 
 from bulkfetch import errors
 from bulkfetch.dns import is_public
+from bulkfetch.exchange import Reply
 from bulkfetch.models import Head, Task
 from bulkfetch.retry import REDIRECTS
 from bulkfetch.transfer.context import Context
-from bulkfetch.transport import Reply
 from bulkfetch.urls import join_redirect, origin_of, split_userinfo
 
 MOST_HOPS = 10
@@ -39,7 +39,7 @@ class Trail:
         origin, context = self._task.origin, self._context
         headers = {**self._own_headers(), **dict(asked)}
         while True:
-            reply = context.transport.open(
+            reply = context.exchange.open(
                 origin, self.url, headers, context.lease, public_only=self.is_public
             )
             if reply.head.status not in REDIRECTS:

@@ -14,9 +14,11 @@ import logging
 
 from bulkfetch.transport.mapping import map_error
 from bulkfetch.transport.origins import Transport
+from bulkfetch.transport.proxies import proxy_for
 from bulkfetch.transport.reply import Reply
+from bulkfetch.transport.sessions import is_replaced
 from bulkfetch.transport.versions import versions
 
-__all__ = ["Reply", "Transport", "map_error", "versions"]
+__all__ = ["Reply", "Transport", "is_replaced", "map_error", "proxy_for", "versions"]
 
 logging.getLogger("urllib3").addHandler(logging.NullHandler())  # not on stderr unless the caller logs

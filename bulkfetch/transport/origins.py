@@ -6,7 +6,7 @@ import ssl
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import requests
 
@@ -83,6 +83,12 @@ class Transport:
             raise mapped from exc
         lease.stream()
         return Reply(response, head, lease, current.peer, lambda: self._release(session))
+
+    def keep_cookies(self, origin: Origin, url: str, values: Sequence[str]) -> None:
+        """Give the session of `origin` the values of Set-Cookie fields that came on another connection."""
+        session = self._acquire(origin)
+        session.keep_cookies(url, values)
+        self._release(session)
 
     def close(self) -> None:
         """Close every session."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from email.message import Message
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.cookies import get_cookie_header
+from requests.cookies import MockRequest, get_cookie_header
 from requests.structures import CaseInsensitiveDict
 
 from bulkfetch.config import FetchConfig
@@ -17,6 +18,7 @@ from bulkfetch.transport.connections import POOLS
 from bulkfetch.transport.proxies import proxy_for
 
 _MOST_COOKIES = 64  # per origin (fault X07)
+_SEND = HTTPAdapter.send
 
 
 class _Adapter(HTTPAdapter):
@@ -57,6 +59,22 @@ class _Adapter(HTTPAdapter):
 
     def cert_verify(self, *_args: Any, **_kwargs: Any) -> None:
         """Nothing to do: the TLS context verifies."""
+
+
+class _Fields:
+    """An answer as the cookie jar wants it."""
+
+    def __init__(self, fields: Message) -> None:
+        self._fields = fields
+
+    def info(self) -> Message:
+        """Return the header fields."""
+        return self._fields
+
+
+def is_replaced() -> bool:
+    """Say whether a test stands in for the adapter, as the `responses` library does."""
+    return HTTPAdapter.send is not _SEND
 
 
 class _Session(requests.Session):
@@ -101,6 +119,15 @@ class OriginSession:
         if self._auth is not None:
             request.prepare_auth(self._auth, url)
         return self._session.send(request, **self._options)
+
+    def keep_cookies(self, url: str, values: Sequence[str]) -> None:
+        """Take cookies that came over another connection of this origin."""
+        fields = Message()
+        for value in values:
+            fields["Set-Cookie"] = value
+        request = requests.PreparedRequest()
+        request.url, request.headers = url, CaseInsensitiveDict()
+        self._session.cookies.extract_cookies(_Fields(fields), MockRequest(request))  # type: ignore[arg-type]
 
     def close(self) -> None:
         """Close the idle connections."""

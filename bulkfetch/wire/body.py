@@ -14,7 +14,7 @@ _LARGEST = 2**63 - 1
 _MOST_LINE = 4096  # bytes of a chunk-size line with its extensions
 _MOST_TRAILERS = 8192
 # RFC 9112 section 7.1; no grammar has spaces before the line break, but old servers pad the size with them.
-_FIRST = re.compile(rb"([0-9A-Fa-f]++)[ \t]*+(?:;[^\r\n\0]*+)?\r\n")
+_FIRST = re.compile(rb"([0-9A-Fa-f]{1,32}+)[ \t]*+(?:;[^\r\n\0]{0,4096}+)?\r\n")
 _NEXT = re.compile(rb"\r\n" + _FIRST.pattern)
 _TRAILERS = re.compile(rb"(?:[^\n]*\n)*?\r?\n")
 _NOTHING = memoryview(b"")
@@ -45,11 +45,10 @@ def open_body(head: Head, connection: Connection) -> Body:
 class SizedBody:
     """A body whose length is known."""
 
-    __slots__ = ("_connection", "_size", "ended", "left")
+    __slots__ = ("_connection", "ended", "left")
 
     def __init__(self, connection: Connection, size: int) -> None:
         self._connection = connection
-        self._size = size
         self.left = size
         self.ended = size == 0
 
@@ -59,7 +58,7 @@ class SizedBody:
             return _NOTHING
         connection = self._connection
         if connection.start == connection.end and not connection.fill_body():
-            raise Truncated(f"the body ended after {self._size - self.left} of {self._size} bytes")
+            raise Truncated("the body ended early")
         count = min(size, self.left, connection.end - connection.start)
         self.left -= count
         self.ended = not self.left

@@ -22,7 +22,8 @@ _MOST_ORIGINS = 256  # pools kept; beyond, the one made first is closed
 class Wire:
     """Sends GETs and returns replies; knows no proxies, no auth and no cookies."""
 
-    def __init__(self, config: FetchConfig) -> None:
+    def __init__(self, config: FetchConfig, *, most_origins: int = _MOST_ORIGINS) -> None:
+        self._most_origins = most_origins
         self._config = config
         self._buffers = Buffers()
         self._pools: dict[Origin, tuple[Pool, Template]] = {}
@@ -58,7 +59,7 @@ class Wire:
         pool = Pool(origin, self._config, self._buffers, context)
         with self._lock:
             made = self._pools.setdefault(origin, (pool, template))
-            oldest = next(iter(self._pools)) if len(self._pools) > _MOST_ORIGINS else None
+            oldest = next(iter(self._pools)) if len(self._pools) > self._most_origins else None
             old = None if oldest is None else self._pools.pop(oldest)
         if old is not None:
             old[0].close()

@@ -14,7 +14,7 @@ from bulkfetch.models import Origin
 from bulkfetch.watchdog import Lease
 
 _STEP = 0.2  # seconds between looks at the lease
-_SHORTEST = 1.0  # seconds for one address, unless less is left
+_SHORTEST = 0.25  # seconds for one address, unless less is left
 
 
 def connect(origin: Origin, seconds: float, lease: Lease) -> socket.socket:

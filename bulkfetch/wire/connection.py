@@ -32,15 +32,19 @@ class Connection:
         "data",
         "end",
         "idle_since",
+        "is_over",
         "lease",
+        "peer",
         "sock",
         "start",
     )
 
     def __init__(self, sock: socket.socket, idle_seconds: float) -> None:
         self.sock = sock
+        self.peer = str(sock.getpeername()[0])
         self.idle_since = 0.0  # monotonic time since which it is in a pool
         self.start = self.end = 0  # what is left in `data`
+        self.is_over = False  # its end has been read; under TLS the socket may learn of it later
         self._idle_seconds = idle_seconds
         self._lent = _NOTHING
         self._readable = _make_look(sock)
@@ -57,7 +61,6 @@ class Connection:
         self._lent.release()
         view, self._view = self._view, _NOTHING
         del self.lease, self.data
-        self.start = self.end = 0
         return view
 
     def ask(self, request: bytes) -> Answer:
@@ -111,6 +114,7 @@ class Connection:
             self.lease.check()
             raise map_error(exc) from exc
         if not count:
+            self.is_over = True
             self.lease.check()  # a shut socket looks like a clean end (fault C14)
         self.end += count
         return count

@@ -102,7 +102,7 @@ def parse_answer(raw: bytes, now: float) -> Answer | None:
     pairs = _parse_fields(rest)
     status = int(match[2])
     if status == 101:
-        raise ProtocolViolation("the server changes to another protocol, which was not asked for")
+        raise ProtocolViolation("the server changes to another protocol unasked", status_code=101)
     if status < 200:
         return None
     head = parse_head(status, clean(match[3] or "", 80), pairs, now)

@@ -104,6 +104,7 @@ class Pool:
                 sock = secure(sock, self._origin.host, self._context, self._pop_ticket(), lease)
             sock.settimeout(None if _WAKES else self._idle_seconds)
             lease.enter("the answer's head", self._idle_seconds)
+            return Connection(sock, self._idle_seconds)
         except BaseException as exc:
             lease.forget(sock)
             sock.close()
@@ -111,7 +112,6 @@ class Pool:
                 raise
             lease.check()
             raise map_error(exc) from exc
-        return Connection(sock, self._idle_seconds)
 
     def _keep_ticket(self, sock: object) -> None:
         """Remember what makes the next handshake short; TLS 1.3 sends it after the first one."""

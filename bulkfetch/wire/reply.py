@@ -17,14 +17,24 @@ _DRAIN_SECONDS = 2.0
 class Reply:
     """A final answer: its head, and its body read as it arrives."""
 
-    __slots__ = ("_body", "_connection", "_keeps", "_pool", "cookies", "head", "surplus")
+    __slots__ = ("_body", "_connection", "_keeps", "_pool", "_surplus", "cookies", "head", "peer")
 
     def __init__(self, answer: Answer, connection: Connection, pool: Pool) -> None:
         self.head, self._keeps, self.cookies = answer  # cookies: Set-Cookie values; nothing here keeps them
-        self.surplus = False  # known once closed: bytes came after the declared end (faults B04, B05)
+        self._surplus = False
+        self.peer: str | None = connection.peer
         self._body = open_body(self.head, connection)
         self._connection: Connection | None = connection
         self._pool = pool
+
+    @property
+    def surplus(self) -> bool:
+        """Say whether bytes came after the declared end (faults B04, B05)."""
+        connection = self._connection
+        return self._surplus if connection is None else self._has_surplus(connection)
+
+    def _has_surplus(self, connection: Connection) -> bool:
+        return self._body.ended and connection.start < connection.end
 
     def read(self, size: int) -> memoryview:
         """Return what has arrived, at most `size` bytes, as sent; empty at the end of the body.
@@ -47,9 +57,9 @@ class Reply:
             return
         body = self._body
         keep = self._keeps and (body.ended or self._drain(connection))
-        self.surplus = body.ended and connection.start < connection.end
+        self._surplus = self._has_surplus(connection)
         connection.lease.leave()
-        self._pool.release(connection, keep=keep and not self.surplus)
+        self._pool.release(connection, keep=keep and not self._surplus and not connection.is_over)
 
     def _drain(self, connection: Connection) -> bool:
         """Read the rest of a small unwanted body, so that its connection serves again (fault C11)."""

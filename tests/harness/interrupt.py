@@ -59,14 +59,14 @@ def run(urls: list[str], dest: str, number: int) -> Interrupter:
     return interrupter
 
 
-def problems(urls: list[str], dest: str) -> list[str]:
-    """Return what is wrong after an interruption."""
+def problems(urls: list[str], dest: str, before: set[threading.Thread]) -> list[str]:
+    """Return what is wrong after an interruption; the threads `before` it do not count."""
     found = []
     end = time.monotonic() + WITHIN
-    while time.monotonic() < end and _left():
+    while time.monotonic() < end and _threads() - before:
         time.sleep(0.01)
-    if left := _left():
-        found.append(f"threads left: {left}")
+    if left := _threads() - before:
+        found.append(f"threads left: {[thread.name for thread in left]}")
     try:
         told = {str(outcome.status) for outcome in bulkfetch.fetch(urls, dest)}
     except bulkfetch.BulkfetchError as exc:
@@ -78,8 +78,8 @@ def problems(urls: list[str], dest: str) -> list[str]:
     return found
 
 
-def _left() -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name.startswith("bulkfetch-") and "reader" not in t.name]
+def _threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("bulkfetch-")}
 
 
 def main() -> None:
@@ -91,8 +91,9 @@ def main() -> None:
         numbers = sorted({*range(1, 40, 3), *(chance.randrange(1, total) for _ in range(int(rounds)))})
         for number in numbers:
             dest = f"{folder}/{number}"
+            before = _threads()
             place = run(urls, dest, number).place
-            for problem in problems(urls, dest):
+            for problem in problems(urls, dest, before):
                 print(f"line {number} of {total}, {place}: {problem}", flush=True)
         print(f"interrupted {len(numbers)} times")
 

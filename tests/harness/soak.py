@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import random
 import resource
 import sys
@@ -20,9 +19,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from faultserver import Request, Route, Server, route
+
 import bulkfetch
 from bulkfetch.models import Outcome
-from faultserver import Request, Route, Server, route
 
 # kind -> (weight, does the entry end well?); each fault is seen once per path unless it says "always"
 KINDS: dict[str, tuple[int, bool]] = {
