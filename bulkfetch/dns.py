@@ -5,15 +5,13 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import ip_address
 from typing import Any
 
 from bulkfetch.errors import DnsFailed
 
 Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 _STEP = 0.1  # seconds between looks at the caller's own bounds
-_NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in the last 32 bits
 
 
 def resolve(host: str, port: int, seconds: float, check: Callable[[], None]) -> list[Address]:
@@ -45,25 +43,6 @@ def resolve(host: str, port: int, seconds: float, check: Callable[[], None]) -> 
     if isinstance(found, DnsFailed):
         raise found
     return found
-
-
-@lru_cache(maxsize=1024)
-def is_public(address: str) -> bool:
-    """Say whether an address is one that is reached from everywhere; text that is none is not."""
-    try:
-        ip = ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    return (_embedded(ip) or ip).is_global
-
-
-def _embedded(ip: IPv4Address | IPv6Address) -> IPv4Address | None:
-    """Return the IPv4 address that an IPv6 address stands for."""
-    if isinstance(ip, IPv4Address):
-        return None
-    if ip in _NAT64:
-        return IPv4Address(int(ip) & 0xFFFFFFFF)
-    return ip.ipv4_mapped or ip.sixtofour
 
 
 def _look_up(host: str, port: int) -> list[Address]:

@@ -111,18 +111,3 @@ def test_c13_a_look_up_gives_way_to_a_cut(monkeypatch, silent_resolver):
 
     with pytest.raises(Stopped):
         resolve("example.org", 80, 30.0, check)
-
-
-@pytest.mark.parametrize(
-    ("address", "is_public"),
-    [
-        ("93.184.216.34", True), ("2606:4700::1", True), ("::ffff:93.184.216.34", True),
-        ("127.0.0.1", False), ("10.1.2.3", False), ("169.254.169.254", False), ("192.168.0.1", False),
-        ("100.64.0.1", False), ("0.0.0.0", False), ("::1", False), ("fd00::1", False),
-        ("fe80::1%eth0", False), ("::ffff:127.0.0.1", False), ("64:ff9b::7f00:1", False),
-        ("2002:7f00:1::", False),
-        ("example.org", False), ("127.1", False), ("", False),
-    ],
-)  # fmt: skip
-def test_a09_which_addresses_are_public(address, is_public):
-    assert dns.is_public(address) is is_public

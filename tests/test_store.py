@@ -41,17 +41,20 @@ def outside(tmp_path):
 
 @pytest.fixture
 def make(root):
-    """Return a function that makes a prepared `LocalStore(**options)`."""
-    made = []
+    """Return a function that makes a prepared `LocalStore(**options)`; all is closed at the end."""
+    made, parts = [], []
 
     def make(**options):
-        made.append(LocalStore(root, **options))
-        made[-1].prepare()
-        return made[-1]
+        store = LocalStore(root, **options)
+        create = store.new_part
+        store.new_part = lambda *args: parts.append(create(*args)) or parts[-1]
+        store.prepare()
+        made.append(store)
+        return store
 
     yield make
-    for store in made:
-        store.close()
+    for one in (*parts, *made):
+        one.close()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import urllib.request
 from collections.abc import Callable
 from typing import Any
@@ -13,8 +14,10 @@ from bulkfetch.checksums import ALGORITHMS
 from bulkfetch.cli.params import DURATION, HEADER, LIMIT, RATE, SIZE
 from bulkfetch.config import EXISTING, TRANSPORTS, USER_AGENT, FetchConfig
 from bulkfetch.manifest import READERS
+from bulkfetch.safetext import register_secret
 
 Command = Callable[..., Any]
+_SECRET_FIELD = re.compile(r"auth|cookie|key|token|secret|password", re.IGNORECASE)  # in a header's name
 
 _SOURCES = (
     click.argument("sources", nargs=-1, metavar="[SOURCE]..."),
@@ -80,6 +83,9 @@ def build_config(options: dict[str, Any]) -> FetchConfig:
         known["no_proxy"] = _first_variable("no_proxy", "NO_PROXY") or ""
     else:
         known["proxies"] = () if proxy == "none" else (("all", proxy),)
+    for name, value in known.get("headers", ()):
+        if _SECRET_FIELD.search(name):
+            register_secret(value.removeprefix("Bearer "))
     config = FetchConfig(**known)
     config.validate()
     return config

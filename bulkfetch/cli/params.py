@@ -7,13 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-_NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
-_SIZE = re.compile(rf"{_NUMBER}\s*([kmgt]?)(i?b)?", re.IGNORECASE)
-_RATE = re.compile(rf"{_NUMBER}(?:/([smh]))?")
-_DURATION = re.compile(rf"{_NUMBER}([smhd]?)")
-_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
-
+from bulkfetch.quantities import parse_duration, parse_rate, parse_size
 
 if TYPE_CHECKING:
     _Type = click.ParamType[Any]
@@ -29,12 +23,10 @@ class Size(_Type):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, (int, float)):
             return int(value)
-        match = _SIZE.fullmatch(value.strip())
-        if match is None:
-            self.fail(f"{value!r} is not a size such as 500, 64K, 20M or 1.5G", param, ctx)
-        number, prefix, unit = match.groups()
-        base = 1000 if unit and unit.lower() == "b" else 1024
-        return int(float(number) * base ** _POWERS[prefix.lower()])
+        try:
+            return parse_size(value)
+        except ValueError as exc:
+            self.fail(str(exc), param, ctx)
 
 
 class Rate(_Type):
@@ -45,10 +37,10 @@ class Rate(_Type):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, float):
             return value
-        match = _RATE.fullmatch(str(value).strip())
-        if match is None or float(match[1]) <= 0:
-            self.fail(f"{value!r} is not a rate such as 5/s or 100/m", param, ctx)
-        return float(match[1]) / _SECONDS[match[2] or "s"]
+        try:
+            return parse_rate(str(value))
+        except ValueError as exc:
+            self.fail(str(exc), param, ctx)
 
 
 class Duration(_Type):
@@ -59,10 +51,10 @@ class Duration(_Type):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, (int, float)):
             return float(value)
-        match = _DURATION.fullmatch(value.strip())
-        if match is None:
-            self.fail(f"{value!r} is not a duration such as 30, 10m or 2h", param, ctx)
-        return float(match[1]) * _SECONDS[match[2]]
+        try:
+            return parse_duration(value)
+        except ValueError as exc:
+            self.fail(str(exc), param, ctx)
 
 
 class Limit(_Type):

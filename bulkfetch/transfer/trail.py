@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 
 from bulkfetch import errors
-from bulkfetch.dns import is_public
+from bulkfetch.addresses import is_public
 from bulkfetch.exchange import Reply
 from bulkfetch.models import Head, Task
 from bulkfetch.retry import REDIRECTS
+from bulkfetch.safetext import register_secret
 from bulkfetch.transfer.context import Context
 from bulkfetch.urls import join_redirect, origin_of, split_userinfo
 
@@ -76,6 +77,7 @@ class Trail:
         if "@" in manifest_url and not any(name.lower() == "authorization" for name in headers):
             _, user, password = split_userinfo(manifest_url)
             if user is not None:
+                register_secret(password or user, user)
                 pair = f"{user}:{password or ''}".encode()
                 headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
         return headers

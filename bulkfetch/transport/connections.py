@@ -10,7 +10,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from bulkfetch import errors
-from bulkfetch.dns import is_public
+from bulkfetch.addresses import is_public
 from bulkfetch.transport.answers import Answer
 from bulkfetch.transport.connecting import open_socket
 from bulkfetch.transport.current import current, present_lease

@@ -26,7 +26,8 @@ from bulkfetch.models import Outcome
 
 # kind -> (weight, does the entry end well?); each fault is seen once per path unless it says "always"
 KINDS: dict[str, tuple[int, bool]] = {
-    "fine": (60, True), "status-500": (5, True), "status-429": (1, True), "cut": (8, True), "reset": (5, True),
+    "fine": (60, True), "status-500": (5, True), "status-429": (1, True), "cut": (8, True),
+    "reset": (5, True),
     "chunked-cut": (4, True), "closed": (4, True), "garbage": (2, True), "wrong-bytes": (3, True),
     "redirect": (3, True), "missing": (3, False), "always-cut": (1, False), "always-wrong": (1, False),
 }  # fmt: skip
