@@ -49,7 +49,7 @@ def bounded_path(segments: list[str], room: int = 0) -> str:
 
 def collision_key(path: str) -> str:
     """Return what is equal for two paths that some file system takes for one (fault N14)."""
-    if path.isascii():
+    if path.isascii() and path.isprintable():
         return _DROPPED.sub("", path.lower())
     # Unicode 3.13, D145: canonical caseless matching.
     folded = normalize("NFD", INVISIBLE.sub("", path)).casefold()
