@@ -1,7 +1,7 @@
 """The real command in a process of its own, with the standard library watched around it.
 
     python -m harness.child [--kill POINT:N] [--fail CALL:PATH:ERRNO[:N[:TIMES]]] [--boot ID]
-                            [--record FOLDER] -- get ...
+                            [--record FOLDER] [--no-locks] [--host NAME] -- get ...
 
 `--kill before-rename:3` sends SIGKILL to the process itself right before the third rename of a part.
 """
@@ -14,6 +14,7 @@ import itertools
 import os
 import pathlib
 import signal
+import socket
 import time
 from collections.abc import Callable
 from fnmatch import fnmatch
@@ -116,6 +117,13 @@ def pretend_boot(identity: str) -> None:
     time.clock_gettime = clock_gettime
 
 
+def pretend_locks() -> None:
+    """Grant every lock on a file, as some network file systems do (fault K03)."""
+    import fcntl
+
+    fcntl.flock = lambda file, operation: None
+
+
 def main() -> None:
     """Prepare the process, then run the command."""
     parser = argparse.ArgumentParser()
@@ -123,6 +131,8 @@ def main() -> None:
     parser.add_argument("--fail", action="append", default=[])
     parser.add_argument("--record")
     parser.add_argument("--boot")
+    parser.add_argument("--no-locks", action="store_true")
+    parser.add_argument("--host")
     parser.add_argument("command", nargs="+")
     options = parser.parse_args()
     observers: list[Observer] = []
@@ -134,6 +144,10 @@ def main() -> None:
         observers.append(Recorder(options.record))
     if options.boot:
         pretend_boot(options.boot)
+    if options.no_locks:
+        pretend_locks()
+    if options.host:
+        socket.gethostname = lambda: options.host
     if observers:
         Intercept(Everyone(observers))
     from bulkfetch.cli import main as run
