@@ -249,7 +249,8 @@ class Run:
     def _moved(self, step: Moved, attempt: Attempt) -> None:
         task, location = step.task, step.location
         self._emit(events.Redirected(task.path, redact_url(attempt.url), redact_url(location)))
-        self._add(task._replace(url=location, origin=origin_of(location), hops=attempt.hops))
+        moved = task._replace(url=location, origin=origin_of(location), hops=attempt.hops)
+        self._add(moved._replace(came_from_public=attempt.came_from_public))
 
     def _ended(self, step: Ended, attempt: Attempt) -> None:
         task = step.task
