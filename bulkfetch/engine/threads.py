@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from bulkfetch.engine.base import Tell, Worker, run_batch
 from bulkfetch.models import Task
+
+_IDLE = 1.0  # seconds after which an idle worker ends
 
 
 class ThreadEngine:
@@ -21,12 +24,19 @@ class ThreadEngine:
         self._batches: queue.SimpleQueue[Sequence[Task] | None] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="bulkfetch-worker")
         self._loops: list[Future[None]] = []
+        self._spare: list[Worker] = []  # what loops that have ended worked with
+        self._live = 0  # loops that will take another batch
+        self._lock = threading.Lock()  # guards _live against a batch that comes as a loop ends
 
     def submit(self, batch: Sequence[Task]) -> None:
         """Hand a batch to the next free worker; each of the first batches brings a worker with it."""
-        if len(self._loops) < self._jobs:
-            self._loops.append(self._pool.submit(self._work))
-        self._batches.put(batch)
+        with self._lock:
+            self._batches.put(batch)
+            if self._live >= self._jobs:
+                return
+            self._live += 1
+        self._loops = [loop for loop in self._loops if not loop.done()]
+        self._loops.append(self._pool.submit(self._work))
 
     def close(self, seconds: float) -> bool:
         """End every worker after its present batch."""
@@ -38,6 +48,21 @@ class ThreadEngine:
         return not left
 
     def _work(self) -> None:
-        worker = self._make_worker()
-        while (batch := self._batches.get()) is not None:
+        try:
+            worker = self._spare.pop()
+        except IndexError:
+            worker = self._make_worker()
+        while (batch := self._next()) is not None:
             run_batch(batch, worker, self._tell)
+        self._spare.append(worker)
+
+    def _next(self) -> Sequence[Task] | None:
+        """Wait for a batch, but not for ever: a program that ends joins its threads first (fault P14)."""
+        while True:
+            try:
+                return self._batches.get(timeout=_IDLE)
+            except queue.Empty:
+                with self._lock:
+                    if self._batches.empty():
+                        self._live -= 1
+                        return None

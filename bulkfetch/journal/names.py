@@ -14,7 +14,7 @@ from bulkfetch.journal import schema
 from bulkfetch.journal.database import Database
 from bulkfetch.naming import collision_key
 
-_WAITING = 32 * 1024  # rows whose names wait in memory: some 8 MiB
+_WAITING = 8 * 1024  # rows whose names wait in memory: some 2 MiB
 _NAMED = "named"  # in `meta`: the highest row whose names are written
 
 

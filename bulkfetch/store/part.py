@@ -7,10 +7,11 @@ import errno
 import os
 from collections.abc import Iterator
 
-from bulkfetch.errors import DiskFailed, from_os_error
+from bulkfetch.errors import DiskFailed, DiskFull, from_os_error
 from bulkfetch.store.folders import Folder
 
 _READ = 1024 * 1024
+_GIVEN_UP = 128 * 1024  # bytes
 
 
 class Part:
@@ -35,10 +36,18 @@ class Part:
             if written < len(data):
                 self._write_rest(memoryview(data)[written:])
         except OSError as exc:
-            with contextlib.suppress(OSError):  # on a full disk the journal needs the room to record the rest
-                os.ftruncate(self._fd, self.offset)
-            raise from_os_error(exc, self.name) from exc
+            failure = from_os_error(exc, self.name)
+            if isinstance(failure, DiskFull):
+                self._make_room()
+            raise failure from exc
         self.offset += len(data)
+
+    def _make_room(self) -> None:
+        """Give up what was half written and some more: the journal needs a little to record the rest."""
+        keep = max(self.offset - _GIVEN_UP, self.offset // 2)
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._fd, keep)
+            self.offset = keep
 
     def _write_rest(self, rest: memoryview) -> None:
         while rest:

@@ -115,7 +115,7 @@ class ChunkedBody:
             connection.move(end, count)
             end += count
             self._chunk -= count
-            if self._chunk or end - begin == size or not self._open_chunk() or self.ended:
+            if self._chunk or not self._open_chunk() or self.ended:
                 return connection.lend(begin, end)
 
     def _fill(self) -> None:

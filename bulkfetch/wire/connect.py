@@ -18,7 +18,7 @@ _SHORTEST = 0.25  # seconds for one address, unless less is left
 
 
 def connect(origin: Origin, seconds: float, lease: Lease) -> socket.socket:
-    """Return a connected socket with a time-out of `seconds`, known to the lease.
+    """Return a connected socket with a time-out of `seconds`.
 
     Raises:
         TransferError: no address answered within `seconds` (fault C06).
@@ -54,9 +54,7 @@ def _connect_one(family: int, address: tuple[Any, ...], seconds: float, lease: L
             sock.connect(address)
         except BlockingIOError:
             _await_connected(sock, seconds, lease)
-        lease.attach(sock)
     except BaseException:
-        lease.forget(sock)
         sock.close()
         raise
     return sock

@@ -73,7 +73,7 @@ class Pool:
     def release(self, connection: Connection, *, keep: bool) -> None:
         """Take a connection back; `keep` says that its last answer ended where it should."""
         self._buffers.give_back(connection.finish())
-        if not keep or self._closed:
+        if not keep:
             connection.close()
             return
         if self._context is not None and not connection.idle_since:
@@ -106,7 +106,6 @@ class Pool:
             lease.enter("the answer's head", self._idle_seconds)
             return Connection(sock, self._idle_seconds)
         except BaseException as exc:
-            lease.forget(sock)
             sock.close()
             if not isinstance(exc, OSError):
                 raise
