@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import pytest
 from faultserver import RESET, STALL, Filled, Forever, pattern
 from faultserver.certificates import ca_file
+from wirepieces import connected
 
 from bulkfetch import errors
 from bulkfetch.config import FetchConfig
@@ -25,6 +26,8 @@ from bulkfetch.wire import Wire
 from bulkfetch.wire import connect as connect_module
 from bulkfetch.wire import reply as reply_module
 from bulkfetch.wire.buffers import SIZE
+from bulkfetch.wire.head import parse_answer
+from bulkfetch.wire.reply import Reply
 from bulkfetch.wire.request import Template
 
 BODY = pattern(100_000)
@@ -142,11 +145,18 @@ def test_every_shape_of_body_is_read_whole(make_server, asker, tls, shape):
     server = make_server(tls=tls)
     options = {"body": BODY, **SHAPES[shape]}
     server.add("/a", **options)
-    wanted = b"hello" if b"hello" in bytes(options.get("raw") or b"") else options["body"]
+    wanted = b"hello" if "hello" in repr(options.get("raw")) else options["body"]
     for _ in range(2):
         got = asker.get(server.url("/a"))
         assert (got.error, got.body, got.surplus) == (None, wanted, False)
     assert server.connections == (2 if shape in SINGLE_USE else 1)
+
+
+def test_too_many_trailers_end_the_connection_and_not_the_body(server, asker):
+    server.add("/a", raw=[CHUNKED + b"5\r\nhello\r\n0\r\n" + b"X: y\r\n" * 2000, STALL])
+    got = asker.get(server.url("/a"))
+    assert (got.body, got.error) == (b"hello", None)
+    server.wait_until(lambda: server.open_connections == 0)
 
 
 @both_links
@@ -229,7 +239,7 @@ BROKEN = {
     "B10 2^65": ({"length": str(2**65)}, errors.TooLarge, 0),
     "B11 no last chunk": ({"chunked": 100_000, "cut": 100_000}, errors.Truncated, 100_000),
     "B12 cut in a chunk": ({"chunked": 100_000, "cut": 60_000}, errors.Truncated, 60_000),
-    "B13 zz": ({"chunked": True, "chunk_line": "zz"}, errors.Truncated, 0),
+    "B13 zz": ({"raw": [CHUNKED + b"zz\r\n", STALL]}, errors.Truncated, 0),
     "B13 -5": ({"chunked": True, "chunk_line": "-5"}, errors.Truncated, 0),
     "B13 0x5": ({"chunked": True, "chunk_line": "0x5"}, errors.Truncated, 0),
     "B13 empty": ({"chunked": True, "chunk_line": ""}, errors.Truncated, 0),
@@ -486,6 +496,51 @@ def test_an_unwanted_body_that_stalls_is_left_and_harms_nothing(make_server, mak
     assert asker.get(server.url("/b")).body == b"b"
 
 
+def test_a_body_read_to_its_end_by_closing_leaves_the_bounds_as_they_were(server, asker, monkeypatch):
+    monkeypatch.setattr(reply_module, "_DRAIN_SECONDS", 0.2)
+    server.add("/a", body=b"late", at={0: 0.02})
+    asker.open(server.url("/a")).close()
+    server.add("/b", body=b"b", head_delay=0.3)
+    assert asker.get(server.url("/b")).body == b"b"
+    assert server.connections == 1
+
+
+class Keeper:
+    """What a reply gives its connection back to."""
+
+    def release(self, connection, *, keep):
+        self.kept = keep
+
+
+def closed_with(connection, head, *reads, error=None):
+    """Say whether a reply keeps its connection when it is closed after the reads."""
+    keeper = Keeper()
+    reply = Reply(parse_answer(OK + head + b"\r\n\r\n", 0.0), connection, keeper)
+    with contextlib.nullcontext() if error is None else pytest.raises(error):
+        for size in reads:
+            reply.read(size)
+    reply.close()
+    return keeper.kept
+
+
+def test_what_is_drained():
+    assert closed_with(connected([b"12345"]), b"Content-Length: 5") is True
+    connection = connected([AssertionError("not to be read")])
+    assert closed_with(connection, b"Content-Length: 65537") is False
+    connection = connected([AssertionError("not to be read")])
+    connection.lease.leave()
+    connection.lease.cut(lambda: errors.Stopped("stopped"), connection.lease.number)
+    assert closed_with(connection, b"Content-Length: 5") is False
+    chunk = b"4000\r\n" + bytes(0x4000) + b"\r\n"
+    pieces = [chunk] * 6 + [AssertionError("not to be read")]
+    assert closed_with(connected(pieces), b"Transfer-Encoding: chunked") is False
+
+
+def test_a_broken_body_is_not_drained():
+    connection = connected([b"12345", ConnectionResetError(104, "reset"), b"67890"])
+    assert closed_with(connection, b"Content-Length: 10", 10, 10, error=errors.ConnectionLost) is False
+
+
 def test_closing_twice_is_harmless(server, asker):
     server.add("/a", body=b"a")
     reply = asker.open(server.url("/a"))
@@ -571,6 +626,40 @@ def test_a_handshake_has_a_bound(make_server, make_asker):
     got = asker.get(server.url("/a"))
     assert type(got.error) is errors.TimedOut
     assert "TLS handshake took too long" in str(got.error)
+
+
+def test_a_handshake_that_trickles_has_a_bound_too(make_asker):
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as threads:
+        asker = make_asker(connect_timeout=0.3)
+        threads.submit(trickle_a_record, listener)
+        got = asker.get(f"https://127.0.0.1:{listener.getsockname()[1]}/a")
+    assert type(got.error) is errors.TimedOut
+    assert "TLS handshake took too long" in str(got.error)
+
+
+def trickle_a_record(listener):
+    """Begin a long TLS record and send a byte of it now and then until the peer goes."""
+    sock, _ = listener.accept()
+    with sock, contextlib.suppress(OSError):
+        sock.sendall(b"\x16\x03\x03\x40\x00")
+        while True:
+            sock.sendall(b"\0")
+            threading.Event().wait(0.05)
+
+
+def test_a_given_back_connection_is_out_of_reach(server, asker):
+    server.add("/a", body=b"a")
+    asker.get(server.url("/a"))
+    asker.lease.cut(lambda: errors.Stopped("too late"), asker.lease.number)
+    assert asker.get(server.url("/a")).body == b"a"
+    assert server.connections == 1
+
+
+def test_a_body_is_under_the_minimum_speed(server, asker):
+    server.add("/a", body=b"a")
+    with contextlib.closing(asker.open(server.url("/a"))):
+        assert asker.lease.streaming
+    assert not asker.lease.streaming
 
 
 def test_a_refused_connection(make_server, asker):

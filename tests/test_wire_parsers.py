@@ -9,12 +9,11 @@ import pytest
 from faultserver import pattern
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from wirepieces import connected
 
 from bulkfetch import errors
-from bulkfetch.watchdog import Lease
 from bulkfetch.wire.body import ChunkedBody, SizedBody
-from bulkfetch.wire.buffers import SIZE, Buffers
-from bulkfetch.wire.connection import Connection
+from bulkfetch.wire.buffers import SIZE
 from bulkfetch.wire.head import MOST_BYTES, parse_answer, read_common
 from bulkfetch.wire.mapping import map_error
 
@@ -160,41 +159,6 @@ def test_the_short_way_keeps_to_the_limit():
 
 
 # -- chunks ---------------------------------------------------------------------------------------
-
-
-class Pieces:
-    """A socket whose bytes come in the portions given, or fail, and then end."""
-
-    def __init__(self, pieces):
-        self._pieces = list(pieces)
-
-    def fileno(self):
-        return 0  # never looked at
-
-    def getpeername(self):
-        return ("127.0.0.1", 80)
-
-    def sendall(self, request):
-        assert request.endswith(b"\r\n\r\n")
-
-    def recv_into(self, view, size):
-        if not self._pieces:
-            return 0
-        piece = self._pieces.pop(0)
-        if isinstance(piece, OSError):
-            raise piece
-        if len(piece) > size:
-            self._pieces.insert(0, piece[size:])
-        count = min(size, len(piece))
-        view[:count] = piece[:count]
-        return count
-
-
-def connected(pieces):
-    """Return a connection on which `pieces` come."""
-    connection = Connection(Pieces(pieces), 1.0)
-    connection.begin(Lease(), Buffers().take())
-    return connection
 
 
 def read_all(body, size):
