@@ -7,13 +7,14 @@ import os
 import re
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from faultserver import pattern
-from harness.corpus import STATE, final_files, finished, parts
-from harness.process import run, start
+from harness.corpus import STATE, final_files, finished, part_sizes, parts
+from harness.process import end_all, run, start
 
 import bulkfetch
 from bulkfetch.errors import DestinationLocked
@@ -29,6 +30,12 @@ def urls(server: Any) -> list[str]:
     for number in range(20):
         server.add(f"/{number}.bin", body=pattern(5000, number), etag='"1"')
     return [server.url(f"/{number}.bin") for number in range(20)]
+
+
+@pytest.fixture(autouse=True)
+def _no_process_left() -> Iterator[None]:
+    yield
+    end_all()
 
 
 def assert_whole(dest: Path) -> None:
@@ -112,7 +119,7 @@ def test_where_two_machines_get_in_at_once_nothing_is_spliced(server, tmp_path, 
     server.add("/big.bin", body=BIG, etag='"1"', at={2_000_000: 3.0})
     command = ("get", server.url("/big.bin"), *urls, "-d", tmp_path)
     first = start(*command, ways=["--no-locks", "--host", "here"])
-    server.wait_until(lambda: any(p.stat().st_size == 2_000_000 for p in parts(tmp_path)), seconds=15)
+    server.wait_until(lambda: 2_000_000 in part_sizes(tmp_path), seconds=15)
     second = start(*command, ways=["--no-locks", "--host", "there"])
     ended = [child.communicate(timeout=45)[1] for child in (first, second)]
     assert {first.returncode, second.returncode} <= {0, 1}, ended
@@ -266,7 +273,7 @@ def run_python(script: str, *arguments: object) -> str:
 # -- forks -------------------------------------------------------------------------------------------
 
 FORKED = """
-import os, sys, bulkfetch
+import json, os, subprocess, sys, bulkfetch
 from bulkfetch.errors import DestinationLocked
 dest, how, *urls = sys.argv[1:]
 def child():
@@ -290,6 +297,9 @@ with bulkfetch.Fetcher(bulkfetch.FetchConfig(dest=dest, jobs=4)) as fetcher:
         if pid == 0 and child():
             break
         codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        status = [sys.executable, "-m", "bulkfetch", "status", dest, "--json"]
+        last = json.loads(subprocess.run(status, capture_output=True, check=True).stdout)["last_run"]
+        codes.append(last["finished"])  # only the parent ends the run
 if not codes:
     os._exit(7)
 print(codes, fetcher.summary.fetched, fetcher.summary.complete)
@@ -301,7 +311,7 @@ print(codes, fetcher.summary.fetched, fetcher.summary.complete)
 @pytest.mark.parametrize(("how", "code"), [("return", 7), ("exit", 7), ("raise", 1), ("fetch", 7)])
 def test_a_forked_child_leaves_the_run_to_its_parent(tmp_path, urls, how, code):
     told = run_python(FORKED, tmp_path, how, *urls)
-    assert told == f"[{code}] 20 True"
+    assert told == f"[{code}, None] 20 True"
     assert_whole(tmp_path)
     with bulkfetch.Fetcher(bulkfetch.FetchConfig(dest=tmp_path)) as fetcher:
         assert {outcome.reason for outcome in fetcher.run(urls)} == {"already fetched"}

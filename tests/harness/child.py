@@ -1,7 +1,7 @@
 """The real command in a process of its own, with the standard library watched around it.
 
     python -m harness.child [--kill POINT:N] [--fail CALL:PATH:ERRNO[:N[:TIMES]]] [--boot ID]
-                            [--record FOLDER] [--no-locks] [--host NAME] -- get ...
+                            [--record FOLDER] [--no-locks] [--host NAME] [--no-dns] -- get ...
 
 `--kill before-rename:3` sends SIGKILL to the process itself right before the third rename of a part.
 """
@@ -124,6 +124,16 @@ def pretend_locks() -> None:
     fcntl.flock = lambda file, operation: None
 
 
+def pretend_silent_resolver() -> None:
+    """Leave look-ups of names below .example without an answer."""
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host: str, *args: Any, **options: Any) -> Any:
+        return real(host, *args, **options) if not host.endswith(".example") else time.sleep(3600)
+
+    socket.getaddrinfo = getaddrinfo
+
+
 def main() -> None:
     """Prepare the process, then run the command."""
     parser = argparse.ArgumentParser()
@@ -133,6 +143,7 @@ def main() -> None:
     parser.add_argument("--boot")
     parser.add_argument("--no-locks", action="store_true")
     parser.add_argument("--host")
+    parser.add_argument("--no-dns", action="store_true")
     parser.add_argument("command", nargs="+")
     options = parser.parse_args()
     observers: list[Observer] = []
@@ -148,6 +159,8 @@ def main() -> None:
         pretend_locks()
     if options.host:
         socket.gethostname = lambda: options.host
+    if options.no_dns:
+        pretend_silent_resolver()
     if observers:
         Intercept(Everyone(observers))
     from bulkfetch.cli import main as run

@@ -20,6 +20,7 @@ from bulkfetch.journal import Journal
 STATE = ".bulkfetch"
 LAST_MODIFIED = 1_700_000_000
 MEBIBYTE = 1024 * 1024
+HUGE = 258 * MEBIBYTE  # a part is synced every 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +68,30 @@ class Corpus:
 
 
 def serve_mixed(
-    server: Server, prefix: str, chance: random.Random, *, small: int = 24, large: int = 3, salt: str = ""
+    server: Server,
+    prefix: str,
+    chance: random.Random,
+    *,
+    small: int = 24,
+    large: int = 3,
+    huge: int = 0,
+    salt: str = "",
 ) -> Corpus:
-    """Serve `small` bodies up to 64 KiB and `large` ones of 1 to 4 MiB, the latter paced, in mixed order."""
+    """Serve bodies of up to 64 KiB, paced ones of 1 to 4 MiB and huge ones, in mixed order."""
     sizes = [0, 1, *(chance.randrange(2, 65536) for _ in range(small - 2))]
-    sizes += [chance.randrange(MEBIBYTE, 4 * MEBIBYTE) for _ in range(large)]
+    sizes += [chance.randrange(MEBIBYTE, 4 * MEBIBYTE) for _ in range(large)] + [HUGE] * huge
     chance.shuffle(sizes)
     bodies = {}
     for number, size in enumerate(sizes):
         name = f"f{number:03}.bin"
-        bodies[name] = body = pattern(size, f"{prefix}{salt}{number}")
-        pace = {"trickle": (65536, 0.004)} if size >= MEBIBYTE else {}
-        server.add(
-            f"{prefix}{name}", body=body, etag=f'"{number}{salt}"', last_modified=LAST_MODIFIED, **pace
-        )
+        repeated = 6 if size == HUGE else 1
+        bodies[name] = body = pattern(size // repeated, f"{prefix}{salt}{number}") * repeated
+        options = {"body": body, "etag": f'"{number}{salt}"', "last_modified": LAST_MODIFIED}
+        if size == HUGE:
+            options["at"] = {HUGE - MEBIBYTE: 0.5}
+        elif size >= MEBIBYTE:
+            options["trickle"] = (65536, 0.004)
+        server.add(f"{prefix}{name}", **options)
     return Corpus(server, prefix, bodies)
 
 
@@ -106,6 +117,15 @@ def parts(dest: Path) -> list[Path]:
     """Return the part files of a destination."""
     folder = dest / STATE / "parts"
     return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def part_sizes(dest: Path) -> list[int]:
+    """Return the sizes of the part files of a destination at work."""
+    sizes = []
+    for part in parts(dest):
+        with contextlib.suppress(FileNotFoundError):
+            sizes.append(part.stat().st_size)
+    return sizes
 
 
 def journal_problem(dest: Path) -> str:

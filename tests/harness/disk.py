@@ -129,7 +129,8 @@ class Tape:
         shutil.copytree(self.before, target)
         state = target / ".bulkfetch"
         (state / "parts").mkdir(parents=True, exist_ok=True)
-        self._restore_journal(state, chance.randint(disk.synced_commit, disk.commit))
+        newest = disk.commit if chance.random() < 0.5 else disk.synced_commit
+        self._restore_journal(state, chance.randint(disk.synced_commit, newest))
         for move in disk.moves:
             if move.is_synced or chance.random() < 0.6:
                 self._put(self._below(move.target, target), move.inode, self._name(move.target), chance)

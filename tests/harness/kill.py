@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -168,6 +169,8 @@ def kill_many(
         ways.rotate(-len(chain))
         with Server() as server:
             Chain(server, folder, number, chance, report).run(sorted(chain, key=ONCE.__contains__))
+        if not report.wrong:
+            shutil.rmtree(folder / str(number))
     report.seconds = time.monotonic() - started
     return report
 

@@ -1,6 +1,6 @@
 """Power loss: recorded runs replayed without what had not been synced, then run again on another boot.
 
-    python -m tests.harness.power --cuts 500 [--seed N]
+    python -m tests.harness.power --cuts 500 [--seed N] [--huge]
 
 After each cut the same command must end well, with exactly the right bytes under every name; and where the
 run had `--fsync`, no outcome may have been in the journal whose file a cut could still take.
@@ -40,8 +40,7 @@ class Report:
     cuts: int = 0
     tapes: int = 0
     files: int = 0
-    early: int = 0  # outcomes journalled before their file was durable, under --fsync
-    checked: int = 0  # outcomes looked at for that
+    promises: int = 0  # of durability, in every commit
     refetched: int = 0
     wrong: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -51,7 +50,7 @@ class Report:
         return [
             f"power cuts {self.cuts} in {self.tapes} recorded runs, {self.seconds:.0f} s",
             f"final files looked at {self.files}, wrong {len(self.wrong)}; fetched again {self.refetched}",
-            f"outcomes under --fsync {self.checked}, told before their file was durable {self.early}",
+            f"promises of durability looked at {self.promises}",
             *self.wrong,
         ]
 
@@ -72,7 +71,14 @@ def write_bare(path: Path, corpus: Corpus) -> Path:
 
 
 def record(
-    server: Server, folder: Path, number: int, chance: random.Random, *, update: bool, fsync: bool
+    server: Server,
+    folder: Path,
+    number: int,
+    chance: random.Random,
+    *,
+    update: bool,
+    fsync: bool,
+    huge: bool,
 ) -> tuple[Tape, Corpus, Path]:
     """Record a run: into an empty destination, or as an `update` of one that an earlier boot finished."""
     dest, before, log = (folder / f"{number}-{name}" for name in ("dest", "before", "log"))
@@ -89,7 +95,7 @@ def record(
         corpus = serve_mixed(server, prefix, random.Random(seed), small=12, large=2)
         write_manifest(manifest, corpus)
     else:
-        corpus = serve_mixed(server, prefix, chance, small=12, large=2)
+        corpus = serve_mixed(server, prefix, chance, small=12, large=2, huge=int(huge))
         write_bare(manifest, corpus)
     shutil.copytree(dest, before)
     options = ("-j", "4", *(["--fsync"] if fsync else []))
@@ -106,41 +112,60 @@ def _run(dest: Path, manifest: Path, *ways: str, options: Sequence[str] = ()) ->
     return run("get", manifest, "-d", dest, *options, ways=ways)
 
 
-def told_early(tape: Tape) -> tuple[int, int]:
-    """Return how many finished outcomes a commit held, and how many of them a cut could still have taken."""
-    looked = early = 0
+def told_early(tape: Tape, *, fsync: bool) -> tuple[int, list[str]]:
+    """Return how many promises of durability commits held, and those that a cut could still have broken.
+
+    Promises are the synced bytes of every part and, under `--fsync`, every finished outcome.
+    """
+    looked, broken = 0, []
     for op, disk in tape.moments():
-        if op["op"] == "commit":
-            finished = _finished(tape.folder / str(op["number"]))
-            finished &= {Path(m.target).relative_to(tape.dest).as_posix() for m in disk.moves}
-            durable = {Path(path).relative_to(tape.dest).as_posix() for path in disk.durable()}
+        if op["op"] != "commit":
+            continue
+        finished, synced = _promises(tape.folder / str(op["number"]))
+        if fsync:
+            finished &= {_below(tape, move.target) for move in disk.moves}
+            broken += [f"{path}: told early" for path in finished - {_below(tape, p) for p in disk.durable()}]
             looked += len(finished)
-            early += len(finished - durable)
-    return looked, early
+        for path, inode in disk.files.items():
+            token = Path(path).stem.rpartition("-")[2]
+            looked += token in synced
+            if synced.get(token, 0) > inode.synced:
+                broken.append(f"{Path(path).name}: {synced[token]} bytes told, {inode.synced} synced")
+    return looked, broken
 
 
-def _finished(snapshot: Path) -> set[str]:
+def _below(tape: Tape, path: str) -> str:
+    return Path(path).relative_to(tape.dest).as_posix()
+
+
+def _promises(snapshot: Path) -> tuple[set[str], dict[str, int]]:
+    """Return the finished names in a journal, and the synced bytes of parts by token."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(shutil.copytree(snapshot, Path(folder, "copy")))
         with contextlib.closing(sqlite3.connect(copy / "journal.sqlite3")) as database:
             rows = database.execute("SELECT path FROM entries WHERE state = 'fetched'").fetchall()
-    return {path for (path,) in rows}
+            synced = database.execute("SELECT token, durable FROM parts WHERE durable > 0").fetchall()
+    return {path for (path,) in rows}, dict(synced)
 
 
-def cut_many(cuts: int, seed: int, folder: Path, *, per_tape: int = CUTS_PER_TAPE) -> Report:
-    """Cut the power `cuts` times, over fresh and updated destinations, with and without `--fsync`."""
+def cut_many(
+    cuts: int, seed: int, folder: Path, *, per_tape: int = CUTS_PER_TAPE, huge: bool = False
+) -> Report:
+    """Cut the power `cuts` times, over fresh and updated destinations, with and without `--fsync`.
+
+    With `huge`, some runs have a body so large that its part is synced on the way.
+    """
     chance, report = random.Random(seed), Report()
     started = time.monotonic()
     while report.cuts < cuts:
         update, fsync = report.tapes % 2 == 1, report.tapes % 4 >= 2
         with Server() as server:
             report.tapes += 1
-            tape, corpus, manifest = record(server, folder, report.tapes, chance, update=update, fsync=fsync)
-            if fsync:
-                looked, early = told_early(tape)
-                report.checked, report.early = report.checked + looked, report.early + early
-                if early:
-                    report.wrong.append(f"{early} outcomes told before their file was durable")
+            kind = {"update": update, "fsync": fsync, "huge": huge and report.tapes % 4 == 1}
+            tape, corpus, manifest = record(server, folder, report.tapes, chance, **kind)
+            looked, broken = told_early(tape, fsync=fsync)
+            report.promises += looked
+            report.wrong += broken
             count = len(tape.ops())
             for _ in range(min(per_tape, cuts - report.cuts)):
                 report.cuts += 1
@@ -148,6 +173,8 @@ def cut_many(cuts: int, seed: int, folder: Path, *, per_tape: int = CUTS_PER_TAP
                 dest = folder / f"{report.tapes}-cut-{report.cuts}"
                 tape.cut(after, dest, chance)
                 _recover(corpus, dest, manifest, f"{dest.name} after {after} of {count}", report)
+                if not report.wrong:
+                    shutil.rmtree(dest)
     report.seconds = time.monotonic() - started
     return report
 
@@ -174,9 +201,10 @@ def main() -> int:
     )
     parser.add_argument("--cuts", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--huge", action="store_true", help="with a body whose part is synced on the way")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bulkfetch-power-") as folder:
-        report = cut_many(options.cuts, options.seed, Path(folder))
+        report = cut_many(options.cuts, options.seed, Path(folder), huge=options.huge)
     print("\n".join(report.lines()))
     return 1 if report.wrong else 0
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from harness import TESTS
 
 LIMIT = 60.0  # seconds any run may take
+_STARTED: list[subprocess.Popen[str]] = []
 
 
 def start(*arguments: object, ways: Sequence[str] | None = None, **options: object) -> subprocess.Popen[str]:
@@ -20,7 +21,22 @@ def start(*arguments: object, ways: Sequence[str] | None = None, **options: obje
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     environment["PYTHONPATH"] = paths
     settings = {**pipes, "text": True, "env": environment, **options}
-    return subprocess.Popen([sys.executable, "-m", *module, *map(str, arguments)], **settings)  # type: ignore[call-overload,no-any-return]
+    command = [sys.executable, "-m", *module, *map(str, arguments)]
+    child: subprocess.Popen[str] = subprocess.Popen(command, **settings)  # type: ignore[call-overload]
+    _STARTED.append(child)
+    return child
+
+
+def end_all() -> None:
+    """Kill what was started and still runs, and close its pipes."""
+    while _STARTED:
+        child = _STARTED.pop()
+        if child.poll() is None:
+            child.kill()
+        for pipe in (child.stdout, child.stderr):
+            if pipe is not None:
+                pipe.close()
+        child.wait(10)
 
 
 def run(
@@ -28,10 +44,5 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run `bulkfetch ARGUMENTS` to its end, in the manner of `start`."""
     child = start(*arguments, ways=ways, **options)
-    try:
-        stdout, stderr = child.communicate(timeout=LIMIT)
-    except BaseException:
-        child.kill()
-        child.communicate()
-        raise
+    stdout, stderr = child.communicate(timeout=LIMIT)
     return subprocess.CompletedProcess(child.args, child.returncode, stdout, stderr)
