@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from bulkfetch.config import FetchConfig
 from bulkfetch.errors import UsageError
 from bulkfetch.models import Head, Origin
-from bulkfetch.transport import Transport, is_replaced, proxy_for
+from bulkfetch.policy import NO_COOKIES, HostPolicy, Policies
+from bulkfetch.tls import TlsContexts
+from bulkfetch.transport import Applied, Transport, is_replaced, route_through
 from bulkfetch.watchdog import Lease
 from bulkfetch.wire import Wire
+
+_MOST_WAYS = 4096  # remembered
 
 
 class Reply(Protocol):
@@ -35,23 +39,42 @@ class Reply(Protocol):
         """Give the connection back, or close it."""
 
 
+class _Way(NamedTuple):
+    """How requests under one policy travel to one origin."""
+
+    is_plain: bool  # our own connections can do it
+    applied: Applied | None = None  # what is added to each; None: nothing
+
+
 class Exchange:
     """Sends plain requests over connections of our own, and all others through `requests`.
 
-    Left to `requests` are origins behind a proxy, with an auth object, or that have set a cookie; whatever
-    must keep to public addresses; and everything while its adapter is replaced, as `responses` does.
+    Left to `requests` are origins behind a proxy, with a login, cookies or an auth object that must see
+    requests and answers; whatever must keep to public addresses; and everything while its adapter is
+    replaced, as `responses` does.
+
+    Args:
+        config: how the run behaves.
+        policies: what holds for which host; None: the configuration alone.
+        most_origins: whose idle connections are kept.
+
+    Raises:
+        UsageError: the fast transport was asked for where it cannot serve.
     """
 
-    def __init__(self, config: FetchConfig, *, most_origins: int = 256) -> None:
+    def __init__(
+        self, config: FetchConfig, policies: Policies | None = None, *, most_origins: int = 256
+    ) -> None:
         if config.transport == "fast" and (config.proxies or config.auth):
             raise UsageError(
                 "the fast transport knows neither proxies nor auth objects: use auto or requests"
             )
         self._config = config
-        self._general = Transport(config, most_sessions=most_origins)
-        self._wire = Wire(config, most_origins=most_origins)
-        self._never = config.transport == "requests"
-        self._is_plain = not config.proxies and not config.auth
+        self._policies = policies = policies or Policies(config)
+        contexts = TlsContexts()
+        self._general = Transport(config, policies, contexts, most_sessions=most_origins)
+        self._wire = Wire(config, policies, contexts, most_origins=most_origins)
+        self._ways: dict[tuple[Origin, HostPolicy], _Way] = {}
         self._with_cookies: set[Origin] = set()
 
     def open(
@@ -62,9 +85,14 @@ class Exchange:
         Raises:
             TransferError: no usable answer came.
         """
-        if public_only or self._never or not self._serves(origin) or is_replaced():
+        policy = self._policies.for_url(url)
+        way = self._ways.get((origin, policy)) or self._choose(origin, policy)
+        if public_only or not way.is_plain or origin in self._with_cookies or is_replaced():
             return self._general.open(origin, url, headers, lease, public_only=public_only)
-        reply = self._wire.open(origin, url, headers, lease)
+        asked = url
+        if way.applied is not None:
+            asked, headers = way.applied.sent_url(url), {**way.applied.fields, **headers}
+        reply = self._wire.open(origin, asked, headers, lease)
         if reply.cookies:
             self._general.keep_cookies(origin, url, reply.cookies)
             self._with_cookies.add(origin)
@@ -75,12 +103,16 @@ class Exchange:
         self._wire.close()
         self._general.close()
 
-    def _serves(self, origin: Origin) -> bool:
-        """Say whether our own connections can do what this origin needs."""
-        if origin in self._with_cookies:
-            return False
-        if self._is_plain:
-            return True
-        config = self._config
-        has_auth = bool(config.auth) and origin.host in config.auth
-        return not has_auth and proxy_for(origin, config.proxies, config.no_proxy) is None
+    def _choose(self, origin: Origin, policy: HostPolicy) -> _Way:
+        if len(self._ways) >= _MOST_WAYS:
+            self._ways.clear()
+        return self._ways.setdefault((origin, policy), self._find_way(origin, policy))
+
+    def _find_way(self, origin: Origin, policy: HostPolicy) -> _Way:
+        asks_more = policy.login is not None or policy.cookies != NO_COOKIES or policy.verify == "system"
+        if policy.transport == "requests" or asks_more or route_through(origin, policy, self._config):
+            return _Way(is_plain=False)
+        if not (policy.headers or policy.params or policy.auth):
+            return _Way(is_plain=True)
+        applied = self._general.applied(origin, policy)
+        return _Way(is_plain=applied.auth is None, applied=applied)

@@ -21,12 +21,14 @@ from bulkfetch.engine import ThreadEngine
 from bulkfetch.errors import DiskFailed, DiskFull, UsageError
 from bulkfetch.events import Event
 from bulkfetch.exchange import Exchange
+from bulkfetch.hosts import HostLimits
 from bulkfetch.journal import Journal
 from bulkfetch.limits import NoLimit, TokenBucket
 from bulkfetch.lock import DestinationLock
 from bulkfetch.manifest import as_entries
-from bulkfetch.models import Attempt, BadLine, Entry, Outcome, Task
+from bulkfetch.models import Attempt, BadLine, Entry, Origin, Outcome, Task
 from bulkfetch.planner import Planner
+from bulkfetch.policy import Policies
 from bulkfetch.retry import RetryPolicy
 from bulkfetch.run import Run
 from bulkfetch.scheduler import Scheduler
@@ -53,6 +55,7 @@ class Fetcher:
 
     Args:
         config: how to behave; defaults to `FetchConfig()`.
+        policies: what holds for which host, made for the same `config`; None: the configuration alone.
         displays: what is shown or written of the events.
         on_event: called with every event, in the thread that iterates; one that raises is not called
             again, and what it raised comes out of the iterator once the run has ended.
@@ -67,10 +70,12 @@ class Fetcher:
         self,
         config: FetchConfig | None = None,
         *,
+        policies: Policies | None = None,
         displays: Iterable[Display] = (),
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         self.config = config or FetchConfig()
+        self._policies = policies or Policies(self.config)
         self.summary = Summary(dest=str(self.config.dest))
         self._displays = [display for display in displays if not isinstance(display, NullDisplay)]
         self._on_event = on_event
@@ -163,12 +168,12 @@ class Fetcher:
         self.summary = summary = Summary(dest=str(config.dest))
         journal.begin_run()
         self._store.sweep(journal.all_tokens())
-        policy = RetryPolicy(config.retries, config.backoff, config.backoff_cap, config.max_wait)
         run = Run(
             config,
             journal=journal,
             planner=Planner(config, journal, self._store),
-            scheduler=Scheduler(policy, config.per_host, host_rate=config.host_rate),
+            policies=self._policies,
+            scheduler=Scheduler(self._limits),
             summary=summary,
             stop=stop,
             emit=self._emit if self._displays or self._on_event else None,
@@ -178,11 +183,11 @@ class Fetcher:
         try:
             with contextlib.ExitStack() as parts:
                 watchdog = parts.enter_context(contextlib.closing(Watchdog(stop, config.min_speed)))
-                exchange = parts.enter_context(contextlib.closing(_make_exchange(config)))
+                exchange = parts.enter_context(contextlib.closing(_make_exchange(config, self._policies)))
 
                 def make_worker() -> Callable[[Task], Attempt]:
                     lease, put = watchdog.lease(), run.inbox.put
-                    context = Context(config, self._store, exchange, bucket, stop, lease, put)
+                    context = Context(config, self._policies, self._store, exchange, bucket, stop, lease, put)
                     return functools.partial(run_attempt, context=context)
 
                 engine = ThreadEngine(config.jobs, make_worker, run.tell)
@@ -193,6 +198,11 @@ class Fetcher:
         finally:
             if os.getpid() == self._owner:  # else a forked child drops what is its parent's (fault K11)
                 self._conclude(journal, summary)
+
+    def _limits(self, origin: Origin) -> HostLimits:
+        policy = self._policies.for_origin(origin)
+        retry = RetryPolicy(policy.retries, policy.backoff, policy.backoff_cap, policy.max_wait)
+        return HostLimits(retry, policy.per_host, 1.0 / policy.rate if policy.rate else 0.0)
 
     def _affordable(self) -> FetchConfig:
         """Return the configuration with as many workers as there may be open files for (fault X06)."""
@@ -252,9 +262,9 @@ def fetch(source: Source, dest: str | Path = ".", **options: Any) -> Iterator[Ou
     return _fetch(config, source)
 
 
-def fetch_one(url: str, config: FetchConfig) -> Outcome:
+def fetch_one(url: str, config: FetchConfig, policies: Policies) -> Outcome:
     """Fetch one URL and return its outcome; raises `UsageError` for one that cannot be asked for."""
-    with Fetcher(config) as fetcher:
+    with Fetcher(config, policies=policies) as fetcher:
         for outcome in fetcher.run([url]):
             return outcome
     raise UsageError("the URL cannot be asked for")
@@ -265,10 +275,10 @@ def _fetch(config: FetchConfig, source: Source) -> Iterator[Outcome]:
         yield from fetcher.run(source)
 
 
-def _make_exchange(config: FetchConfig) -> Exchange:
+def _make_exchange(config: FetchConfig, policies: Policies) -> Exchange:
     """Return an exchange that keeps no more idle connections than there may be open files."""
     left = _file_limit() - _OWN_FILES - config.jobs * _WORKER_FILES
-    return Exchange(config, most_origins=max(1, min(_MOST_SESSIONS, left // config.per_host)))
+    return Exchange(config, policies, most_origins=max(1, min(_MOST_SESSIONS, left // config.per_host)))
 
 
 def _file_limit() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import NamedTuple
 
 from bulkfetch.models import Failure, Origin, Task
 from bulkfetch.retry import RetryPolicy
@@ -18,19 +19,28 @@ _RESTART_SPREAD = 0.5  # seconds over which a cooled host is started again (faul
 _DOWN_FOR = 300.0  # seconds after which a host that was given up is probed once more
 
 
+class HostLimits(NamedTuple):
+    """How one origin may be asked."""
+
+    retry: RetryPolicy
+    per_host: int  # connections at once
+    spacing: float = 0.0  # least seconds between the starts of two requests
+
+
 class HostSlot:
     """The governor of one origin; the scheduler alone changes it."""
 
     __slots__ = (
-        "active", "cooling_until", "delayed", "has_answered", "has_timer", "in_ring", "limit", "misses",
-        "not_before", "origin", "pace", "ready", "refusal", "refused_until", "shrunk_at", "streak",
+        "active", "cooling_until", "delayed", "has_answered", "has_timer", "in_ring", "limit", "limits",
+        "misses", "not_before", "origin", "pace", "ready", "refusal", "refused_until", "shrunk_at", "streak",
         "throttles",
     )  # fmt: skip
 
-    def __init__(self, origin: Origin, limit: int) -> None:
+    def __init__(self, origin: Origin, limits: HostLimits) -> None:
         self.origin = origin
+        self.limits = limits
         self.ready: deque[Task] = deque()
-        self.limit = limit  # connections allowed now
+        self.limit = limits.per_host  # connections allowed now
         self.active = 0
         self.delayed = 0  # tasks that wait for a back-off to end
         self.cooling_until = 0.0  # monotonic; nothing starts before
@@ -58,10 +68,10 @@ class HostSlot:
         """Say whether a task may start now."""
         return self.has_room() and self.ready_at() <= now
 
-    def start(self, now: float, spacing: float) -> Task:
-        """Hand out the next task; `spacing` is the least time between two starts."""
-        if spacing:
-            self.not_before = max(now, self.not_before) + spacing
+    def start(self, now: float) -> Task:
+        """Hand out the next task."""
+        if self.limits.spacing:
+            self.not_before = max(now, self.not_before) + self.limits.spacing
         self.active += 1
         return self.ready.popleft()
 
@@ -86,7 +96,7 @@ class HostSlot:
         and leaves enough for the other connections.
         """
         most = min(most, len(self.ready) // max(1, self.limit))
-        if self.pace <= 0 or self.misses or self.throttles:
+        if self.limits.spacing or self.pace <= 0 or self.misses or self.throttles:
             return []
         batch: list[Task] = []
         room = min(most, int(_BATCH_SECONDS / self.pace)) - 1
@@ -94,12 +104,12 @@ class HostSlot:
             batch.append(self.ready.popleft())
         return batch
 
-    def succeed(self, most: int, seconds: float = 0.0) -> None:
+    def succeed(self, seconds: float = 0.0) -> None:
         """Count a good answer; after a run of them one more connection is allowed (AIMD)."""
         self.answered()
         self.throttles = 0
         self.pace += (seconds - self.pace) / _PACE_OVER if self.pace else seconds
-        if self.limit < most:
+        if self.limit < self.limits.per_host:
             self.streak += 1
             if self.streak >= _GROW_AFTER:
                 self.limit += 1
@@ -117,13 +127,14 @@ class HostSlot:
             self.limit = max(1, self.limit // 2)
             self.shrunk_at = now
 
-    def miss(self, policy: RetryPolicy, failure: Failure, now: float, chance: float) -> None:
+    def miss(self, failure: Failure, now: float, chance: float) -> None:
         """Count a failure to reach the host; past the probes it is given up (fault T08)."""
         if self.misses >= PROBE_AFTER and self.active:
             return  # begun before the probes, each of which is alone
         self.misses += 1
         if self.misses < PROBE_AFTER:
             return
+        policy = self.limits.retry
         probes = self.misses - PROBE_AFTER
         most = policy.retries * (_PATIENCE if self.has_answered else 1)
         if probes >= most:
@@ -133,8 +144,9 @@ class HostSlot:
             wait = policy.delay(probes + 1, 0.5 + chance / 2)
             self.cooling_until = max(self.cooling_until, now + wait)
 
-    def cool(self, policy: RetryPolicy, failure: Failure, now: float, chance: float) -> float:
+    def cool(self, failure: Failure, now: float, chance: float) -> float:
         """Make the whole host wait as it asked; returns the seconds from now."""
+        policy = self.limits.retry
         asked = failure.retry_after or 0.0
         if asked > policy.max_wait:
             text = f"{self.origin} asks to wait {asked:.0f} s, longer than --max-wait {policy.max_wait:.0f} s"

@@ -72,12 +72,20 @@ def count_failure(task: Task, attempt: Attempt) -> Task:
     )
 
 
-def refuse_status(head: Head) -> TransferError | None:
-    """Return the error a status stands for; None when `resume.plan_body` or a redirect decides."""
+def refuse_status(head: Head, retried: frozenset[int] | None = None) -> TransferError | None:
+    """Return the error a status stands for; None when `resume.plan_body` or a redirect decides.
+
+    Args:
+        head: of the answer.
+        retried: the statuses worth another attempt; None: the usual ones.
+    """
     status = head.status
     if status in (200, 204, 205, 206, 304, 416) or status in REDIRECTS:
         return None
     text = f"the server answered {status} {head.reason}".rstrip()
+    if retried is not None and (status in retried) != (status in BUSY or status in PASSING):
+        kind = ServerFailed if status in retried else StatusRefused
+        return kind(text, status_code=status, retry_after=head.retry_after)
     if status in BUSY:
         return ServerBusy(text, status_code=status, retry_after=head.retry_after)
     if status in PASSING:

@@ -19,6 +19,7 @@ from bulkfetch.intake import Intake
 from bulkfetch.journal import Journal
 from bulkfetch.models import Attempt, BadLine, Done, Entry, Failure, Outcome, PartInfo, Status, Task
 from bulkfetch.planner import Planner
+from bulkfetch.policy import Policies
 from bulkfetch.safetext import redact, redact_url
 from bulkfetch.scheduler import Ended, Moved, Requeued, Scheduler, Step
 from bulkfetch.summary import Summary
@@ -47,6 +48,7 @@ class Run:
         *,
         journal: Journal,
         planner: Planner,
+        policies: Policies,
         scheduler: Scheduler,
         summary: Summary,
         stop: threading.Event,
@@ -56,6 +58,7 @@ class Run:
         self._config = config
         self._journal = journal
         self._planner = planner
+        self._policies = policies
         self._scheduler = scheduler
         self.summary = summary
         self._stop = stop
@@ -190,7 +193,7 @@ class Run:
             self._emit(events.Started(task.path, redact_url(task.url), task.attempt))
         if task.started:
             return task
-        bound = self._config.entry_deadline
+        bound = self._policies.for_url(task.url).entry_deadline
         return task._replace(started=now, deadline=now + bound if bound else None)
 
     def _wait(self) -> None:

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
-from bulkfetch.hosts import HostSlot
+from bulkfetch.hosts import HostLimits, HostSlot
 from bulkfetch.models import Attempt, Failure, Origin, Task
-from bulkfetch.retry import MOST_STALE, RetryPolicy, count_failure
+from bulkfetch.retry import MOST_STALE, count_failure
 from bulkfetch.urls import origin_of, split_userinfo
 
 _THROTTLES = frozenset({"throttled"})
@@ -61,19 +61,17 @@ Step = Requeued | Moved | Ended
 
 
 class Scheduler:
-    """Admits tasks, hands out those that may start, and settles attempts."""
+    """Admits tasks, hands out those that may start, and settles attempts.
+
+    Args:
+        limits: how an origin may be asked; looked up once for each.
+        chance: random numbers in [0, 1).
+    """
 
     def __init__(
-        self,
-        policy: RetryPolicy,
-        per_host: int,
-        *,
-        host_rate: float | None = None,
-        chance: Callable[[], float] = random.random,
+        self, limits: Callable[[Origin], HostLimits], *, chance: Callable[[], float] = random.random
     ) -> None:
-        self._policy = policy
-        self._per_host = per_host
-        self._spacing = 1.0 / host_rate if host_rate else 0.0
+        self._limits = limits
         self._chance = chance
         self._slots: dict[Origin, HostSlot] = {}
         self._ring: deque[HostSlot] = deque()  # slots that may have a task to start, longest-waiting first
@@ -106,7 +104,7 @@ class Scheduler:
             if not slot.can_start(now):
                 self._offer(slot, now)
                 continue
-            task = slot.start(now, self._spacing)
+            task = slot.start(now)
             self.queued -= 1
             self.active += 1
             self._offer(slot, now)
@@ -115,8 +113,7 @@ class Scheduler:
 
     def take_along(self, task: Task, most: int) -> list[Task]:
         """Return up to `most` tasks that follow `task`, just taken, in the same slot; often none."""
-        slot = self._slots[task.origin]
-        batch = [] if self._spacing else slot.ride_along(most)
+        batch = self._slots[task.origin].ride_along(most)
         self.queued -= len(batch)
         return batch
 
@@ -144,7 +141,7 @@ class Scheduler:
             slot.active -= 1
             self.active -= 1
         if attempt.failure is None:
-            slot.succeed(self._per_host, attempt.seconds)
+            slot.succeed(attempt.seconds)
             step = self._settle_good(task, attempt)
         elif attempt.reused and task.stale < MOST_STALE:  # RFC 9112 section 9.3.1: our race, not their fault
             again = task._replace(stale=task.stale + 1, part=attempt.part)
@@ -176,28 +173,28 @@ class Scheduler:
     def _count(self, task: Task, attempt: Attempt) -> Task:
         return task._replace(received=task.received + attempt.received, part=attempt.part)
 
-    def _delay(self, task: Task, failure: Failure) -> float:
+    def _delay(self, slot: HostSlot, task: Task, failure: Failure) -> float:
         if failure.kind == "range":
             return 0.0  # nothing is wrong with the host: only our part does not fit
-        return self._policy.delay(task.failures, self._chance())
+        return slot.limits.retry.delay(task.failures, self._chance())
 
     def _settle_failed(self, slot: HostSlot, task: Task, attempt: Attempt, now: float) -> Step:
         cooldown = self._judge_host(slot, attempt, now)
         dropped = self._drop_all(slot, now)
-        step = self._try_again(task, attempt, now)
+        step = self._try_again(slot, task, attempt, now)
         if isinstance(step, Requeued):
             return replace(step, cooldown=cooldown, dropped=dropped)
         return replace(step, dropped=dropped)
 
-    def _try_again(self, task: Task, attempt: Attempt, now: float) -> Requeued | Ended:
+    def _try_again(self, slot: HostSlot, task: Task, attempt: Attempt, now: float) -> Requeued | Ended:
         failure = attempt.failure
         assert failure is not None  # settle has looked
         counted = count_failure(task, attempt)
-        if self._policy.may_retry(task, attempt):
+        if slot.limits.retry.may_retry(task, attempt):
             again = self._next_mirror(counted, now, wrap=True)
             if again is not None:
-                return self._requeue(again, failure, self._delay(again, failure), now)
-        refusal = self._slot(task.origin, now).refused(now)
+                return self._requeue(again, failure, self._delay(slot, again, failure), now)
+        refusal = slot.refused(now)
         if refusal is not None and failure.retryable:
             failure = refusal
         if failure.retryable or failure.kind in _NEXT_MIRROR:
@@ -236,14 +233,14 @@ class Scheduler:
         failure = attempt.failure
         assert failure is not None  # settle has looked
         if failure.kind in _UNREACHED:
-            slot.miss(self._policy, failure, now, self._chance())
+            slot.miss(failure, now, self._chance())
         elif failure.status_code is not None or attempt.received or failure.kind == "truncated":
             slot.answered()
         if failure.kind in _THROTTLES or failure.kind == "reset":
             slot.shrink(now)
         if failure.kind not in _THROTTLES and failure.retry_after is None:
             return 0.0
-        cooldown = slot.cool(self._policy, failure, now, self._chance())
+        cooldown = slot.cool(failure, now, self._chance())
         return cooldown if slot.refused(now) is None else 0.0
 
     def _drop_all(self, slot: HostSlot, now: float) -> Dropped:
@@ -297,7 +294,7 @@ class Scheduler:
         if slot is None:
             if len(self._slots) >= self._most_slots:
                 self._forget_idle(now)
-            slot = self._slots[origin] = HostSlot(origin, self._per_host)
+            slot = self._slots[origin] = HostSlot(origin, self._limits(origin))
         return slot
 
     def _forget_idle(self, now: float) -> None:

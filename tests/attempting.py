@@ -18,6 +18,7 @@ from bulkfetch.events import Progress
 from bulkfetch.exchange import Exchange
 from bulkfetch.limits import NoLimit
 from bulkfetch.models import Attempt, Entry, PartInfo, Task
+from bulkfetch.policy import Policies
 from bulkfetch.store import LocalStore
 from bulkfetch.transfer import Context, run_attempt
 from bulkfetch.transport import Transport
@@ -58,7 +59,12 @@ class Attempts:
         self.stop = threading.Event()
         self.watchdog = Watchdog(self.stop, self.config.min_speed, **{"tick": 0.02, **(watchdog or {})})
         fast = WHICH == "fast" and not transport and not self.config.proxies
-        self.transport = Exchange(self.config) if fast else Transport(self.config, **transport or {})
+        self.policies = Policies(self.config)
+        self.transport = (
+            Exchange(self.config, self.policies)
+            if fast
+            else Transport(self.config, self.policies, **transport or {})
+        )
         self.events: list[Progress] = []
         self.bucket = bucket(self.stop) if bucket else NoLimit()
         self.context = self.new_context()
@@ -66,7 +72,8 @@ class Attempts:
     def new_context(self, emit: Callable[[Progress], None] | None = None) -> Context:
         """Return what one more worker has."""
         lease, emit = self.watchdog.lease(), emit or self.events.append
-        return Context(self.config, self.store, self.transport, self.bucket, self.stop, lease, emit)
+        config, policies = self.config, self.policies
+        return Context(config, policies, self.store, self.transport, self.bucket, self.stop, lease, emit)
 
     def task(self, url: str, path: str = NAME, **fields: Any) -> Task:
         """Return a task; `size`, `digests` and `headers` go to its entry."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bulkfetch.hosts import PROBE_AFTER, HostSlot
+from bulkfetch.hosts import PROBE_AFTER, HostLimits, HostSlot
 from bulkfetch.models import Entry, Failure, Origin, Task
 from bulkfetch.retry import RetryPolicy
 
@@ -17,7 +17,12 @@ NOW = 1000.0
 
 @pytest.fixture
 def slot():
-    return HostSlot(ORIGIN, 8)
+    return HostSlot(ORIGIN, HostLimits(POLICY, 8))
+
+
+@pytest.fixture
+def spaced():
+    return HostSlot(ORIGIN, HostLimits(POLICY, 8, 0.25))
 
 
 def busy(seconds=None, status=429):
@@ -26,7 +31,7 @@ def busy(seconds=None, status=429):
 
 def miss(slot, times, now=NOW, chance=0.0):
     for _ in range(times):
-        slot.miss(POLICY, REFUSED, now, chance)
+        slot.miss(REFUSED, now, chance)
 
 
 # -- connections ----------------------------------------------------------------------------------
@@ -59,51 +64,51 @@ def test_one_connection_is_always_left(slot):
 def test_connections_come_back_one_by_one_after_successes(slot):
     slot.shrink(NOW)
     for _ in range(19):
-        slot.succeed(8)
+        slot.succeed()
     assert slot.limit == 4
-    slot.succeed(8)
+    slot.succeed()
     assert slot.limit == 5
     for _ in range(1000):
-        slot.succeed(8)
+        slot.succeed()
     assert slot.limit == 8
 
 
 def test_a_run_of_successes_is_broken_by_throttling(slot):
     slot.shrink(NOW)
     for _ in range(19):
-        slot.succeed(8)
+        slot.succeed()
     slot.shrink(NOW)  # too soon to halve again
-    slot.succeed(8)
+    slot.succeed()
     assert slot.limit == 4
 
 
 # -- request rate ---------------------------------------------------------------------------------
 
 
-def test_starts_are_spaced(slot):
-    slot.ready.extend([TASK] * 4)
+def test_starts_are_spaced(spaced):
+    spaced.ready.extend([TASK] * 4)
     starts = []
     for _ in range(4):
-        starts.append(max(NOW, slot.ready_at()))
-        assert slot.can_start(starts[-1])
-        slot.start(starts[-1], 0.25)
-        assert not slot.can_start(starts[-1] + 0.2)
+        starts.append(max(NOW, spaced.ready_at()))
+        assert spaced.can_start(starts[-1])
+        spaced.start(starts[-1])
+        assert not spaced.can_start(starts[-1] + 0.2)
     assert starts == [1000.0, 1000.25, 1000.5, 1000.75]
 
 
 @pytest.mark.parametrize("pause", [0.3, 60.0])
-def test_time_without_requests_is_not_saved_up(slot, pause):
-    slot.ready.extend([TASK] * 3)
-    slot.start(NOW, 0.25)
-    slot.start(NOW + pause, 0.25)
-    assert slot.ready_at() == NOW + pause + 0.25
+def test_time_without_requests_is_not_saved_up(spaced, pause):
+    spaced.ready.extend([TASK] * 3)
+    spaced.start(NOW)
+    spaced.start(NOW + pause)
+    assert spaced.ready_at() == NOW + pause + 0.25
 
 
 def test_without_a_rate_all_start_at_once(slot):
     slot.ready.extend([TASK] * 3)
     for _ in range(3):
         assert slot.can_start(NOW)
-        slot.start(NOW, 0.0)
+        slot.start(NOW)
     assert slot.active == 3
 
 
@@ -129,31 +134,31 @@ def task_of(size=None):
 )
 def test_small_files_of_a_fast_host_ride_along(slot, seconds, waiting, most, along):
     slot.ready.extend([TASK] * waiting)
-    slot.succeed(8, seconds)
+    slot.succeed(seconds)
     assert len(slot.ride_along(most)) == along
     assert len(slot.ready) == waiting - along
 
 
 def test_one_slow_answer_does_not_end_the_batches(slot):
     slot.ready.extend([TASK] * 800)
-    slot.succeed(8, 0.001)
-    slot.succeed(8, 0.009)
+    slot.succeed(0.001)
+    slot.succeed(0.009)
     assert len(slot.ride_along(16)) == 9
 
 
 def test_only_small_files_ride_along(slot):
     small, large = task_of(256 * 1024), task_of(256 * 1024 + 1)
     slot.ready.extend([small, small, large, *[small] * 800])
-    slot.succeed(8, 0.001)
+    slot.succeed(0.001)
     assert slot.ride_along(16) == [small, small]
 
 
 def test_nothing_rides_along_to_a_host_in_trouble(slot):
     slot.ready.extend([TASK] * 800)
-    slot.succeed(8, 0.001)
-    slot.cool(POLICY, busy(2.0), NOW, 0.0)
+    slot.succeed(0.001)
+    slot.cool(busy(2.0), NOW, 0.0)
     assert slot.ride_along(16) == []
-    slot.succeed(8, 0.001)
+    slot.succeed(0.001)
     miss(slot, 1)
     assert slot.ride_along(16) == []
 
@@ -165,7 +170,7 @@ def test_nothing_rides_along_to_a_host_in_trouble(slot):
     ("chance", "wait"), [(0.0, 2.0), (0.5, 2.25), (0.999, 2.5)], ids=["at once", "in the middle", "at last"]
 )
 def test_t06_a_host_waits_as_asked_and_a_little_more(slot, chance, wait):
-    assert slot.cool(POLICY, busy(2.0), NOW, chance) == pytest.approx(wait, abs=0.001)
+    assert slot.cool(busy(2.0), NOW, chance) == pytest.approx(wait, abs=0.001)
     assert slot.ready_at() == pytest.approx(NOW + wait, abs=0.001)
 
 
@@ -174,36 +179,36 @@ def test_t06_a_host_waits_as_asked_and_a_little_more(slot, chance, wait):
 def test_the_floor_is_our_own_back_off(slot, asked, chance, share):
     now = NOW
     for seconds in (1, 2, 4, 8, 16, 32, 60, 60):
-        wait = slot.cool(POLICY, busy(asked), now, chance)
+        wait = slot.cool(busy(asked), now, chance)
         assert wait == pytest.approx(seconds * share)
         now += wait
 
 
 def test_t06_answers_to_requests_under_way_count_once(slot):
-    first = slot.cool(POLICY, busy(), NOW, 0.5)
+    first = slot.cool(busy(), NOW, 0.5)
     for _ in range(7):
-        assert slot.cool(POLICY, busy(), NOW, 0.5) == first
+        assert slot.cool(busy(), NOW, 0.5) == first
     assert slot.throttles == 1
-    slot.cool(POLICY, busy(), NOW + first, 0.5)
+    slot.cool(busy(), NOW + first, 0.5)
     assert slot.throttles == 2
 
 
 def test_the_longest_wait_asked_for_counts(slot):
-    slot.cool(POLICY, busy(30.0), NOW, 0.0)
-    assert slot.cool(POLICY, busy(2.0), NOW + 1.0, 0.0) == 29.0
-    assert slot.cool(POLICY, busy(40.0), NOW + 2.0, 0.0) == 40.0
+    slot.cool(busy(30.0), NOW, 0.0)
+    assert slot.cool(busy(2.0), NOW + 1.0, 0.0) == 29.0
+    assert slot.cool(busy(40.0), NOW + 2.0, 0.0) == 40.0
 
 
 def test_a_success_ends_the_row_of_throttles(slot):
     for second in range(5):
-        slot.cool(POLICY, busy(), NOW + 100 * second, 0.0)
-    slot.succeed(8)
-    assert slot.cool(POLICY, busy(), NOW + 1000, 0.0) == 0.5
+        slot.cool(busy(), NOW + 100 * second, 0.0)
+    slot.succeed()
+    assert slot.cool(busy(), NOW + 1000, 0.0) == 0.5
 
 
 @pytest.mark.parametrize("asked", [3601.0, 9999.0, 1e20, 1e30])
 def test_t03_a_wait_longer_than_max_wait_is_not_obeyed_but_told(slot, asked):
-    slot.cool(POLICY, busy(asked), NOW, 0.5)
+    slot.cool(busy(asked), NOW, 0.5)
     refusal = slot.refused(NOW)
     assert (refusal.kind, refusal.status_code, refusal.retry_after) == ("deferred", 429, asked)
     assert f"{asked:.0f} s" in refusal.message
@@ -212,12 +217,12 @@ def test_t03_a_wait_longer_than_max_wait_is_not_obeyed_but_told(slot, asked):
 
 
 def test_the_longest_wait_is_obeyed(slot):
-    assert slot.cool(POLICY, busy(3600.0), NOW, 0.0) == 3600.0
+    assert slot.cool(busy(3600.0), NOW, 0.0) == 3600.0
     assert slot.refused(NOW) is None
 
 
 def test_a_deferred_host_may_be_asked_when_its_time_has_come(slot):
-    slot.cool(POLICY, busy(9999.0), NOW, 0.0)
+    slot.cool(busy(9999.0), NOW, 0.0)
     assert slot.refused(NOW + 9998.0) is not None
     assert slot.refused(NOW + 9999.0) is None
 
@@ -314,9 +319,9 @@ def test_a_host_with_tasks_is_not(slot, values):
 
 
 def test_a_host_that_asked_to_be_left_alone_is_remembered(slot):
-    slot.cool(POLICY, busy(10.0), NOW, 0.0)
+    slot.cool(busy(10.0), NOW, 0.0)
     assert slot.is_waiting(NOW + 9.0)
     assert not slot.is_waiting(NOW + 10.0)
-    slot.cool(POLICY, busy(9999.0), NOW, 0.0)
+    slot.cool(busy(9999.0), NOW, 0.0)
     assert slot.is_waiting(NOW + 11.0)
     assert not slot.is_waiting(NOW + 9999.0)

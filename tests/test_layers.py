@@ -20,10 +20,10 @@ LAYERS: dict[str, float] = {
     # exceptions; text made safe
     "errors": 1, "safetext": 1,
     # pure: text to value and back
-    "addresses": 2, "checksums": 2, "codings": 2, "formatting": 2, "headers": 2, "naming": 2,
-    "quantities": 2, "urls": 2,
-    # the one configuration
-    "config": 3,
+    "addresses": 2, "checksums": 2, "codings": 2, "extras": 2, "formatting": 2, "headers": 2, "naming": 2,
+    "quantities": 2, "ratelimit": 2, "urls": 2,
+    # the one configuration; what a host allows by its own words
+    "allowance": 3, "config": 3, "robots": 3,
     # pure decisions and totals
     "resume": 4, "retry": 4, "summary": 4,
     # event values; one host's state
@@ -31,7 +31,9 @@ LAYERS: dict[str, float] = {
     # which task may start: still pure
     "scheduler": 6,
     # between threads, in real time, from the environment
-    "dns": 7, "inbox": 7, "limits": 7, "watchdog": 7,
+    "dns": 7, "inbox": 7, "limits": 7, "secrets": 7, "watchdog": 7,
+    # credentials; what holds for a host
+    "auth": 8, "netrcfile": 8, "policy": 8.5, "tls": 8.7,
     # each owns one kind of I/O or state
     "backlog": 9, "display": 9, "intake": 9, "journal": 9, "lock": 9, "manifest": 9,
     "printing": 9, "store": 9, "transport": 9, "wire": 9,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from bulkfetch import scheduler as scheduling
-from bulkfetch.hosts import PROBE_AFTER
+from bulkfetch.hosts import PROBE_AFTER, HostLimits
 from bulkfetch.models import Attempt, Done, Entry, Failure, PartInfo, Task
 from bulkfetch.retry import MOST_STALE, REAL_PROGRESS, RetryPolicy
 from bulkfetch.scheduler import Ended, Moved, Requeued, Scheduler
@@ -29,8 +29,13 @@ MISSING = Failure("not-found", "the server answered 404", 404)
 numbers = itertools.count()
 
 
-def scheduler_of(per_host=2, *, chance=0.5, policy=POLICY, **options):
-    return Scheduler(policy, per_host, chance=lambda: chance, **options)
+def scheduler_of(per_host=2, *, chance=0.5, policy=POLICY, host_rate=None):
+    return Scheduler(limits_of(policy, per_host, host_rate), chance=lambda: chance)
+
+
+def limits_of(policy, per_host, host_rate):
+    limits = HostLimits(policy, per_host, 1.0 / host_rate if host_rate else 0.0)
+    return lambda origin: limits
 
 
 def task_of(*urls, **values):
@@ -608,9 +613,8 @@ class Traffic(RuleBasedStateMachine):
         super().__init__()
         self.now = NOW
         self.chance = 0.5
-        self.scheduler = Scheduler(
-            RetryPolicy(retries=2), self.per_host, host_rate=self.rate, chance=lambda: self.chance
-        )
+        limits = limits_of(RetryPolicy(retries=2), self.per_host, self.rate)
+        self.scheduler = Scheduler(limits, chance=lambda: self.chance)
         self.inside = set()  # keys of the tasks that have no end yet
         self.batches = []  # what workers have: tasks that share a slot, in their order
         self.starts = {}

@@ -726,7 +726,7 @@ def test_a_folder_of_roots(make_server, make_asker, tmp_path):
 
 def test_a_missing_bundle_and_the_public_roots(tls_server, make_asker, tmp_path):
     got = make_asker(ca_bundle=str(tmp_path / "none.pem")).get(tls_server.url("/a"))
-    assert "CA bundle cannot be read" in str(got.error)
+    assert "none.pem cannot be read" in str(got.error)
     got = make_asker(ca_bundle=None).get(tls_server.url("/a"))
     assert "certificate was refused" in str(got.error)
 

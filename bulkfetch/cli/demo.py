@@ -48,7 +48,8 @@ def demo(dest: str | None, progress: str) -> int:
         manifest = folder / "manifest.jsonl"
         count = tour.write_manifest(manifest)
         click.echo(_INTRODUCTION.format(count=count, missing=MISSING), err=True)
-        arguments = [str(manifest), "-d", str(folder), "--progress", progress, "--proxy", "none"]
+        arguments = [str(manifest), "-d", str(folder), "--progress", progress]
+        arguments += ["--proxy", "none", "--config", "none"]
         code = get.main(arguments, prog_name="bulkfetch get", standalone_mode=False)
     click.echo(_NEXT.format(dest=clean(str(folder))), err=True)
     sys.stderr.flush()

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from bulkfetch.cli.options import build_config, policy_options, source_options
+from bulkfetch.cli.options import SETTINGS, build_config, policy_options, source_options
+from bulkfetch.cli.policies import build_policies
 from bulkfetch.cli.signals import caught
 from bulkfetch.cli.sources import Entries, Sources, read_named
 from bulkfetch.config import FetchConfig
 from bulkfetch.display import Display, Mode, format_summary, make_display
 from bulkfetch.errors import UsageError
+from bulkfetch.policy import Policies
 from bulkfetch.printing import EventsFile, FailedFile, ResultWriter, parse_print
 from bulkfetch.summary import EXIT_FAILED
 
@@ -41,6 +43,7 @@ Examples:
 
 
 @click.command(
+    context_settings=SETTINGS,
     short_help="Fetch everything a list names.",
     help=f"{GET_EXAMPLES}\nFetch everything. SOURCE is a URL, a manifest file, or - for standard input.",
 )
@@ -76,12 +79,14 @@ def get(**options: Any) -> int:  # fmt: skip
         return show_plan(options)
     sources = Sources.from_options(options)
     config = build_config(options)
+    policies = build_policies(config, options)
     if options["output"] is not None:
-        return _get_one(sources, config, options)
-    return _get_all(sources.read(config), config, options)
+        return _get_one(sources, config, policies, options)
+    return _get_all(sources.read(config, policies), config, policies, options)
 
 
 @click.command(
+    context_settings=SETTINGS,
     short_help="Show what get would do.",
     help=f"{PLAN_EXAMPLES}\nShow what `get` would do, without fetching a body.",
 )
@@ -95,12 +100,15 @@ def plan(**options: Any) -> int:
     return show_plan(options)
 
 
-def _get_all(entries: Entries, config: FetchConfig, options: dict[str, Any]) -> int:
+def _get_all(entries: Entries, config: FetchConfig, policies: Policies, options: dict[str, Any]) -> int:
     from bulkfetch.fetcher import Fetcher
 
     printer = parse_print(options["print_"], null=options["print0"]) if options["print_"] else None
     writer = ResultWriter(getattr(sys.stdout, "buffer", None), printer, config.dest) if printer else None
-    with _displays(options) as displays, Fetcher(config, displays=displays) as fetcher, caught(fetcher.stop):
+    with contextlib.ExitStack() as opened:
+        displays = opened.enter_context(_displays(options))
+        fetcher = opened.enter_context(Fetcher(config, policies=policies, displays=displays))
+        opened.enter_context(caught(fetcher.stop))
         _drive(fetcher, entries, writer)
     _conclude(fetcher, options)
     return fetcher.summary.exit_status
@@ -150,7 +158,7 @@ def _conclude(fetcher: Fetcher, options: dict[str, Any]) -> None:
         print(format_summary(summary), file=sys.stderr, flush=True)
 
 
-def _get_one(sources: Sources, config: FetchConfig, options: dict[str, Any]) -> int:
+def _get_one(sources: Sources, config: FetchConfig, policies: Policies, options: dict[str, Any]) -> int:
     """Fetch a single URL under the name given, or to standard output once it is whole."""
     if len(sources.urls) != 1 or len(options["sources"]) != 1 or options["manifests"]:
         raise click.UsageError("--output is for a single URL")
@@ -160,10 +168,13 @@ def _get_one(sources: Sources, config: FetchConfig, options: dict[str, Any]) -> 
         config = replace(
             config, dest=target.parent if target.is_absolute() else Path(config.dest) / target.parent
         )
-        return _get_all(read_named(sources.urls[0], target.name), config, options)
+        return _get_all(read_named(sources.urls[0], target.name), config, policies, options)
     with tempfile.TemporaryDirectory(prefix="bulkfetch-") as folder:
         code = _get_all(
-            read_named(sources.urls[0], "body"), replace(config, dest=folder), {**options, "print_": None}
+            read_named(sources.urls[0], "body"),
+            replace(config, dest=folder),
+            policies,
+            {**options, "print_": None},
         )
         body = Path(folder, "body")
         if code or not body.exists():

@@ -17,12 +17,13 @@ from bulkfetch.manifest import READERS
 from bulkfetch.safetext import register_secret
 
 Command = Callable[..., Any]
+SETTINGS = {"auto_envvar_prefix": "BULKFETCH"}  # $BULKFETCH_PER_HOST stands for --per-host
 _SECRET_FIELD = re.compile(r"auth|cookie|key|token|secret|password", re.IGNORECASE)  # in a header's name
 
 _SOURCES = (
     click.argument("sources", nargs=-1, metavar="[SOURCE]..."),
     click.option("-d", "--dest", type=click.Path(file_okay=False), default=".", help="Destination folder (default: .)."),
-    click.option("-i", "--manifest", "manifests", multiple=True, metavar="PATH|URL", help="A manifest, also a remote one; repeatable."),
+    click.option("-i", "--manifest", "manifests", multiple=True, metavar="PATH|URL", allow_from_autoenv=False, help="A manifest, also a remote one; repeatable."),
     click.option("-f", "--format", type=click.Choice(sorted(READERS)), help="Manifest format; default: by name, then content."),
     click.option("--url-column", metavar="NAME", help="Column of a csv or jsonl manifest that holds the URL."),
     click.option("--base-url", metavar="URL", help="What relative URLs of a manifest are relative to."),
@@ -50,9 +51,11 @@ _POLICY = (
     click.option("--transport", type=click.Choice(TRANSPORTS), default="auto", help="Default auto: our own connections for plain requests, requests for all others."),
     click.option("--strict", is_flag=True, help="A body whose length nothing tells is a failure."),
     click.option("--allow-html", is_flag=True, help="Keep an HTML page that comes under the name of another type."),
-    click.option("-H", "--header", "headers", type=HEADER, multiple=True, help="Only ever sent to origins the manifest names; repeatable."),
+    click.option("-H", "--header", "headers", type=HEADER, multiple=True, allow_from_autoenv=False, help="Only ever sent to origins the manifest names; repeatable."),
     click.option("--user-agent", metavar="S", help="Added to the honest User-Agent: a name, a contact."),
     click.option("--ca-bundle", type=click.Path(exists=True), help="Certificates to trust instead of the usual ones."),
+    click.option("--insecure", multiple=True, metavar="HOST", allow_from_autoenv=False, help="Do not verify the certificate of this one host; repeatable."),
+    click.option("--config", metavar="FILE", help="What holds for which host, as TOML; default: $BULKFETCH_CONFIG, then the user's config folder."),
     click.option("--proxy", metavar="URL", help="For all hosts; default: the environment; 'none' for no proxy at all."),
 )  # fmt: skip
 

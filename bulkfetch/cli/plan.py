@@ -13,12 +13,14 @@ from typing import Any
 import click
 
 from bulkfetch.cli.options import build_config
+from bulkfetch.cli.policies import build_policies
 from bulkfetch.cli.sources import Sources
 from bulkfetch.config import FetchConfig
 from bulkfetch.formatting import format_number_of, format_size
 from bulkfetch.journal import Journal, copy_journal
 from bulkfetch.models import BadLine, Entry, Outcome, Status, Task
 from bulkfetch.planner import Planner
+from bulkfetch.policy import Policies
 from bulkfetch.safetext import clean, redact_url
 from bulkfetch.store import STATE, LocalStore
 from bulkfetch.summary import EXIT_BAD_LINES, EXIT_FAILED, EXIT_OK
@@ -49,16 +51,17 @@ class _Tally:
 def show_plan(options: dict[str, Any]) -> int:
     """Print what would happen; returns the exit status."""
     config = build_config(options)
+    policies = build_policies(config, options)
     sources = Sources.from_options(options)
     tally = _Tally()
     wanted = options.get("explain")
     found = False
     with _planner(config) as planner:
-        for planned in _plan_all(planner, sources.read(config), tally):
+        for planned in _plan_all(planner, sources.read(config, policies), tally):
             _count(tally, planned)
             if wanted is not None and wanted in planned.entry.urls:
                 found = True
-                _explain(planned)
+                _explain(planned, policies)
     if wanted is None:
         _print(tally, config)
     elif not found:
@@ -146,7 +149,7 @@ def _print_rows(rows: list[str], total: int) -> None:
         click.echo(f"  ... and {total - len(rows):,} more")
 
 
-def _explain(planned: Task | Outcome) -> None:
+def _explain(planned: Task | Outcome, policies: Policies) -> None:
     click.echo(f"entry        {_where(planned.entry)}")
     click.echo(f"destination  {planned.path}")
     if isinstance(planned, Outcome):
@@ -161,3 +164,6 @@ def _explain(planned: Task | Outcome) -> None:
         click.echo("first        the file that is there is checked")
     elif planned.replace:
         click.echo("replaces     the file that is there")
+    click.echo("what holds for it, and where that is said:")
+    for row in policies.explain(planned.url):
+        click.echo(f"  {row.key:<16} {row.shown:<28} {row.where}")

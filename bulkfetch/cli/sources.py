@@ -17,6 +17,7 @@ from bulkfetch.config import FetchConfig
 from bulkfetch.errors import ManifestError
 from bulkfetch.manifest import read_manifest, read_urls
 from bulkfetch.models import BadLine, Entry, Status
+from bulkfetch.policy import Policies
 from bulkfetch.safetext import clean, redact_url
 
 Entries = Iterator[Entry | BadLine]
@@ -54,22 +55,23 @@ class Sources:
         names = ("format", "url_column", "base_url")
         return cls(options["sources"], options["manifests"], **{name: options[name] for name in names})
 
-    def read(self, config: FetchConfig) -> Entries:
+    def read(self, config: FetchConfig, policies: Policies) -> Entries:
         """Yield every entry: URLs first, then each manifest in the order given."""
         if self.urls:
             yield from read_urls(self.urls)
         for name in [*self._files, *self._manifests]:
             if _URL.match(name):
-                yield from self._read_remote(name, config)
+                yield from self._read_remote(name, config, policies)
             else:
                 yield from read_manifest(name, **self._options)
 
-    def _read_remote(self, url: str, config: FetchConfig) -> Entries:
+    def _read_remote(self, url: str, config: FetchConfig, policies: Policies) -> Entries:
         """Fetch a manifest with the run's own options, then read it."""
         from bulkfetch.fetcher import fetch_one
 
         with tempfile.TemporaryDirectory(prefix="bulkfetch-") as folder:
-            outcome = fetch_one(url, replace(config, dest=folder, layout="flat", existing="skip"))
+            config = replace(config, dest=folder, layout="flat", existing="skip")
+            outcome = fetch_one(url, config, policies)
             if outcome.status is Status.FAILED or outcome.path is None:
                 why = outcome.failure.message if outcome.failure else "unknown"
                 raise ManifestError(f"cannot fetch the manifest {redact_url(url)}: {why}")

@@ -68,13 +68,14 @@ def _fetch(task: Task, context: Context, trail: Trail, body: Body) -> tuple[str 
 def _plan(task: Task, context: Context, body: Body, reply: Reply, *, asked_range: bool) -> BodyPlan:
     """Decide where the body goes, before anything stored is touched."""
     head: Head = reply.head
-    refused = refuse_status(head)
+    policy = context.policies.for_url(task.url)
+    refused = refuse_status(head, policy.retry_statuses)
     if refused is not None:
         raise refused
     plan = plan_body(body.left, head, asked_range=asked_range)
     body.expect(plan)
     if plan.size is not None:
-        check_size(plan.size, task.entry, context.config)
+        check_size(plan.size, task.entry, policy)
         check_replacing(plan.size, task, context.store)
         check_room(plan.size - body.left.offset, task, context.store)
     return plan

@@ -38,6 +38,7 @@ class Body:
         self._entry = task.entry
         self._context = context
         self._config = context.config
+        self._policy = context.policies.for_url(task.url)
         self._part: Part | None = None
         self._validator: str | None = None  # pins the bytes in the part
         self._total: int | None = None
@@ -162,13 +163,13 @@ class Body:
         self._part.write(data)
         self._digests.update(data)
         if plan.size is None:
-            check_growth(self._part.offset, self._entry, self._config)
+            check_growth(self._part.offset, self._entry, self._policy)
         elif self._part.offset > plan.size:  # a chunked body: its Content-Range says where it must end
             raise errors.RangeMismatch(f"more than the {plan.size} bytes of the file came")
 
     def _restart(self, plan: BodyPlan, head: Head, first: bytes | memoryview) -> None:
         """Throw away what is stored, unless the first bytes are unwanted (faults R01, R17)."""
-        check_html(head, first, self._task, self._config, is_resuming=self._offset > 0)
+        check_html(head, first, self._task, self._policy, is_resuming=self._offset > 0)
         if self._part is not None:
             self._restarted_from = self._offset
             self._durable = 0
@@ -182,7 +183,7 @@ class Body:
         """Nothing says how long the body is, so a cut would look like its end (faults B06, S02)."""
         if self._entry.size is not None or self._entry.digests:
             return
-        if self._config.strict:
+        if self._policy.strict:
             raise errors.ProtocolViolation("the server does not say how long the body is (--strict)")
         self._warnings.append("length unverified")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import mimetypes
 
 from bulkfetch import errors
-from bulkfetch.config import FetchConfig
 from bulkfetch.models import Entry, Head, Task
+from bulkfetch.policy import HostPolicy
 from bulkfetch.safetext import clean
 from bulkfetch.store import LocalStore
 
@@ -17,20 +17,20 @@ _HTML_STARTS = tuple(
 )
 
 
-def check_size(size: int, entry: Entry, config: FetchConfig) -> None:
+def check_size(size: int, entry: Entry, policy: HostPolicy) -> None:
     """Compare the length the server names with what is declared and allowed."""
     if entry.size is not None and size != entry.size:
         raise errors.SizeMismatch(f"the server has {size} bytes, the manifest declares {entry.size}")
-    if config.max_size is not None and size > config.max_size:
-        raise errors.TooLarge(f"{size} bytes is over --max-size {config.max_size}")
+    if policy.max_size is not None and size > policy.max_size:
+        raise errors.TooLarge(f"{size} bytes is over --max-size {policy.max_size}")
 
 
-def check_growth(size: int, entry: Entry, config: FetchConfig) -> None:
+def check_growth(size: int, entry: Entry, policy: HostPolicy) -> None:
     """Compare what is stored so far of a body of unknown length with what is declared and allowed."""
     if entry.size is not None and size > entry.size:
         raise errors.SizeMismatch(f"the body is longer than the {entry.size} bytes the manifest declares")
-    if config.max_size is not None and size > config.max_size:
-        raise errors.TooLarge(f"the body is over --max-size {config.max_size}")
+    if policy.max_size is not None and size > policy.max_size:
+        raise errors.TooLarge(f"the body is over --max-size {policy.max_size}")
 
 
 def check_replacing(size: int, task: Task, store: LocalStore) -> None:
@@ -55,10 +55,10 @@ def check_room(size: int, task: Task, store: LocalStore) -> None:
 
 
 def check_html(
-    head: Head, first: bytes | memoryview, task: Task, config: FetchConfig, *, is_resuming: bool
+    head: Head, first: bytes | memoryview, task: Task, policy: HostPolicy, *, is_resuming: bool
 ) -> None:
     """Refuse a page under a name that promises something else (faults B26, R17)."""
-    if head.content_type not in HTML_TYPES or config.allow_html:
+    if head.content_type not in HTML_TYPES or policy.allow_html:
         return
     promised, _ = mimetypes.guess_type(task.path, strict=False)
     if promised is None or promised in HTML_TYPES:

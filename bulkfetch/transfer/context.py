@@ -10,6 +10,7 @@ from bulkfetch.config import FetchConfig
 from bulkfetch.events import Progress
 from bulkfetch.exchange import Exchange
 from bulkfetch.limits import NoLimit, TokenBucket
+from bulkfetch.policy import Policies
 from bulkfetch.store import LocalStore
 from bulkfetch.watchdog import Lease
 
@@ -19,6 +20,7 @@ class Context:
     """What the attempts of one worker share."""
 
     config: FetchConfig
+    policies: Policies
     store: LocalStore
     exchange: Exchange
     bucket: TokenBucket | NoLimit

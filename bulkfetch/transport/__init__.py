@@ -12,13 +12,13 @@ Foreign exceptions end here: `open` and `read` raise `TransferError` alone.
 
 import logging
 
+from bulkfetch.transport.applied import Applied
 from bulkfetch.transport.mapping import map_error
-from bulkfetch.transport.origins import Transport
-from bulkfetch.transport.proxies import proxy_for
+from bulkfetch.transport.origins import Transport, route_through
 from bulkfetch.transport.reply import Reply
 from bulkfetch.transport.sessions import is_replaced
 from bulkfetch.transport.versions import versions
 
-__all__ = ["Reply", "Transport", "is_replaced", "map_error", "proxy_for", "versions"]
+__all__ = ["Applied", "Reply", "Transport", "is_replaced", "map_error", "route_through", "versions"]
 
 logging.getLogger("urllib3").addHandler(logging.NullHandler())  # not on stderr unless the caller logs

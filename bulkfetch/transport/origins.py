@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import threading
 import time
 from collections import OrderedDict
@@ -10,16 +9,22 @@ from collections.abc import Mapping, Sequence
 
 import requests
 
+from bulkfetch.auth import text_of
 from bulkfetch.config import FetchConfig
+from bulkfetch.errors import NotAuthorised, UsageError
 from bulkfetch.headers import parse_head
 from bulkfetch.models import Head, Origin
+from bulkfetch.policy import HostPolicy, Policies
 from bulkfetch.safetext import clean
+from bulkfetch.tls import TlsContexts
 from bulkfetch.transport.answers import Answer
+from bulkfetch.transport.applied import Applied
 from bulkfetch.transport.current import PeerOf, current, host_part
 from bulkfetch.transport.mapping import map_error
+from bulkfetch.transport.oauth import Route
+from bulkfetch.transport.proxies import proxy_for
 from bulkfetch.transport.reply import Reply
 from bulkfetch.transport.sessions import OriginSession
-from bulkfetch.transport.tls import make_context
 from bulkfetch.watchdog import Lease
 
 _MOST_SESSIONS = 256  # sessions kept; idle ones beyond are closed, oldest use first
@@ -30,19 +35,28 @@ class Transport:
 
     Args:
         config: how the run behaves.
+        policies: what holds for which host; None: the configuration alone.
+        contexts: the run's TLS settings.
         most_sessions: sessions kept; more only while all of them are in use.
         peer_of: whom the address a socket was connected to stands for.
     """
 
     def __init__(
-        self, config: FetchConfig, *, most_sessions: int = _MOST_SESSIONS, peer_of: PeerOf = host_part
+        self,
+        config: FetchConfig,
+        policies: Policies | None = None,
+        contexts: TlsContexts | None = None,
+        *,
+        most_sessions: int = _MOST_SESSIONS,
+        peer_of: PeerOf = host_part,
     ) -> None:
         self._config = config
+        self._policies = policies or Policies(config)
+        self._contexts = contexts or TlsContexts()
         self._most_sessions = most_sessions
         self._peer_of = peer_of
-        self._tls: ssl.SSLContext | None = None
         self._sessions: OrderedDict[Origin, OriginSession] = OrderedDict()
-        self._lock = threading.Lock()  # guards _sessions, each session's `users`, and _tls
+        self._lock = threading.Lock()  # guards _sessions and each session's `users`
 
     def open(
         self, origin: Origin, url: str, headers: Mapping[str, str], lease: Lease, *, public_only: bool = False
@@ -59,16 +73,17 @@ class Transport:
         Raises:
             TransferError: no usable answer came.
         """
+        policy = self._policies.for_url(url)
         session = self._acquire(origin)
         current.lease = lease
-        current.head_seconds = self._config.idle_timeout
+        current.head_seconds = policy.idle_timeout
         current.public_only = public_only
         current.peer_of = self._peer_of
         current.peer = None
         response: requests.Response | None = None
         try:
             lease.enter("the answer's head", current.head_seconds)
-            response = session.send("GET", url, headers)
+            response = session.send("GET", url, headers, policy)
             head = _read_head(response)
         except BaseException as exc:
             if response is not None:
@@ -83,6 +98,18 @@ class Transport:
             raise mapped from exc
         lease.stream()
         return Reply(response, head, lease, current.peer, lambda: self._release(session))
+
+    def applied(self, origin: Origin, policy: HostPolicy) -> Applied:
+        """Return what `policy` adds to requests under `origin`.
+
+        Raises:
+            NotAuthorised: a secret cannot be had, or a library is missing.
+        """
+        session = self._acquire(origin)
+        try:
+            return session.applied(policy)
+        finally:
+            self._release(session)
 
     def keep_cookies(self, origin: Origin, url: str, values: Sequence[str]) -> None:
         """Give the session of `origin` the values of Set-Cookie fields that came on another connection."""
@@ -99,10 +126,10 @@ class Transport:
             session.close()
 
     def _acquire(self, origin: Origin) -> OriginSession:
+        known = self._sessions.get(origin)
+        made = self._make_session(origin) if known is None else known  # may ask for secrets: not in the lock
         with self._lock:
-            session = self._sessions.get(origin)
-            if session is None:
-                session = self._sessions[origin] = self._make_session(origin)
+            session = self._sessions.setdefault(origin, made)
             self._sessions.move_to_end(origin)
             session.users += 1
             idle = self._pop_idle() if len(self._sessions) > self._most_sessions else []
@@ -111,9 +138,14 @@ class Transport:
         return session
 
     def _make_session(self, origin: Origin) -> OriginSession:
-        if origin.scheme == "https" and self._tls is None:
-            self._tls = make_context(self._config.ca_bundle)
-        return OriginSession(origin, self._config, self._tls if origin.scheme == "https" else None)
+        policy = self._policies.for_origin(origin)
+        tls = self._contexts.get(policy) if origin.scheme == "https" else None
+        return OriginSession(origin, policy, route_through(origin, policy, self._config), tls, self._route_to)
+
+    def _route_to(self, origin: Origin) -> Route:
+        session = self._acquire(origin)
+        self._release(session)
+        return session.route
 
     def _pop_idle(self) -> list[OriginSession]:
         excess = len(self._sessions) - self._most_sessions
@@ -125,6 +157,20 @@ class Transport:
     def _release(self, session: OriginSession) -> None:
         with self._lock:
             session.users -= 1
+
+
+def route_through(origin: Origin, policy: HostPolicy, config: FetchConfig) -> str | None:
+    """Return the URL of the proxy that `origin` is asked through.
+
+    Raises:
+        NotAuthorised: the proxy's URL is a secret that cannot be had.
+    """
+    if policy.proxy is None:
+        return proxy_for(origin, config.proxies, config.no_proxy)
+    try:
+        return text_of(policy.proxy) or None
+    except UsageError as exc:
+        raise NotAuthorised(f"no proxy for {origin}: {exc}") from exc
 
 
 def _read_head(response: requests.Response) -> Head:

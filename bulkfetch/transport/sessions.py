@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from email.message import Message
 from typing import Any
 
@@ -12,10 +12,12 @@ from requests.adapters import HTTPAdapter
 from requests.cookies import MockRequest, get_cookie_header
 from requests.structures import CaseInsensitiveDict
 
-from bulkfetch.config import FetchConfig
 from bulkfetch.models import Origin
+from bulkfetch.policy import HostPolicy
+from bulkfetch.transport.applied import Applied, apply_policy
 from bulkfetch.transport.connections import POOLS
-from bulkfetch.transport.proxies import proxy_for
+from bulkfetch.transport.current import present_lease
+from bulkfetch.transport.oauth import Route
 
 _MOST_COOKIES = 64  # per origin (fault X07)
 _SEND = HTTPAdapter.send
@@ -85,39 +87,73 @@ class _Session(requests.Session):
 
 
 class OriginSession:
-    """The pooled session of one origin: its headers, auth and cookies go nowhere else."""
+    """The pooled session of one origin: its headers, auth and cookies go nowhere else.
 
-    def __init__(self, origin: Origin, config: FetchConfig, tls: ssl.SSLContext | None = None) -> None:
+    Args:
+        origin: whom it asks.
+        policy: what holds for the origin as a whole.
+        proxy: URL of the proxy to go through.
+        tls: how TLS connections verify.
+        route_to: how a request to another origin, such as a token endpoint, travels.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        policy: HostPolicy,
+        proxy: str | None,
+        tls: ssl.SSLContext | None,
+        route_to: Callable[[Origin], Route],
+    ) -> None:
         self.origin = origin
+        self.policy = policy
+        self._route_to = route_to
+        self._applied: dict[HostPolicy, Applied] = {}
         self.users = 0  # attempts under way; guarded by the transport's lock
         self._session = session = _Session()
         session.trust_env = False
-        self._headers = {"User-Agent": config.user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
+        self._headers = {"User-Agent": policy.user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
         session.adapters.clear()
-        session.mount(f"{origin.scheme}://", _Adapter(origin, config.per_host, tls))
-        self._auth = config.auth.get(origin.host) if config.auth else None
-        proxy = proxy_for(origin, config.proxies, config.no_proxy)
+        self._adapter = _Adapter(origin, policy.per_host, tls)
+        session.mount(f"{origin.scheme}://", self._adapter)
         self._options: dict[str, Any] = {
             "stream": True,
             "allow_redirects": False,
-            "timeout": (config.connect_timeout, config.idle_timeout),
+            "timeout": (policy.connect_timeout, policy.idle_timeout),
             "verify": True,
             "cert": None,
             "proxies": {origin.scheme: proxy} if proxy else {},
         }
 
-    def send(self, method: str, url: str, headers: Mapping[str, str]) -> requests.Response:
-        """Send one request and return when the head of its answer is here."""
+    def applied(self, policy: HostPolicy) -> Applied:
+        """Return what `policy` adds to requests here; its secrets are asked for the first time."""
+        known = self._applied.get(policy)
+        if known is None:  # another thread may be at it too: one object wins, and with it one token
+            made = apply_policy(policy, self.policy, self.origin, self._route_to, _check_lease)
+            known = self._applied.setdefault(policy, made)
+        return known
+
+    @property
+    def route(self) -> Route:
+        """Return how a request without our headers and credentials travels to this origin."""
+        options = {name: self._options[name] for name in ("timeout", "verify", "cert", "proxies")}
+        return Route(self._adapter, options)
+
+    def send(
+        self, method: str, url: str, headers: Mapping[str, str], policy: HostPolicy
+    ) -> requests.Response:
+        """Send one request under `policy` and return when the head of its answer is here."""
+        applied = self.applied(policy)
         request = requests.PreparedRequest()
         request.method = method
-        request.url = url
-        request.headers = CaseInsensitiveDict({**self._headers, **headers})
+        request.url = applied.sent_url(url)
+        request.headers = CaseInsensitiveDict({**self._headers, **applied.fields, **headers})
         request._cookies = self._session.cookies  # type: ignore[attr-defined]
         request.hooks = {"response": []}
         if self._session.cookies:
             self._add_cookies(request)
-        if self._auth is not None:
-            request.prepare_auth(self._auth, url)
+        if applied.auth is not None:
+            request.prepare_auth(applied.auth, url)
         return self._session.send(request, **self._options)
 
     def keep_cookies(self, url: str, values: Sequence[str]) -> None:
@@ -143,3 +179,7 @@ class OriginSession:
         cookies = get_cookie_header(jar, request)  # type: ignore[no-untyped-call]
         if together := "; ".join(filter(None, (given, cookies))):
             request.headers["Cookie"] = together
+
+
+def _check_lease() -> None:
+    present_lease().check()

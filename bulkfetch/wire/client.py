@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import ssl
 import threading
 from collections.abc import Mapping
 
 from bulkfetch.config import FetchConfig
-from bulkfetch.errors import TlsFailed
 from bulkfetch.models import Origin
+from bulkfetch.policy import Policies
+from bulkfetch.tls import TlsContexts
 from bulkfetch.watchdog import Lease
 from bulkfetch.wire.buffers import Buffers
 from bulkfetch.wire.pool import Pool
 from bulkfetch.wire.reply import Reply
 from bulkfetch.wire.request import Template
-from bulkfetch.wire.tls import make_context
 
 _MOST_ORIGINS = 256  # pools kept; beyond, the one made first is closed
 
@@ -22,14 +21,20 @@ _MOST_ORIGINS = 256  # pools kept; beyond, the one made first is closed
 class Wire:
     """Sends GETs and returns replies; knows no proxies, no auth and no cookies."""
 
-    def __init__(self, config: FetchConfig, *, most_origins: int = _MOST_ORIGINS) -> None:
+    def __init__(
+        self,
+        config: FetchConfig,
+        policies: Policies | None = None,
+        contexts: TlsContexts | None = None,
+        *,
+        most_origins: int = _MOST_ORIGINS,
+    ) -> None:
         self._most_origins = most_origins
-        self._config = config
+        self._policies = policies or Policies(config)
+        self._contexts = contexts or TlsContexts()
         self._buffers = Buffers()
         self._pools: dict[Origin, tuple[Pool, Template]] = {}
         self._lock = threading.Lock()  # guards _pools, for writing
-        self._context: ssl.SSLContext | None = None
-        self._context_lock = threading.Lock()  # guards _context: the roots are read once, others wait for it
 
     def open(self, origin: Origin, url: str, headers: Mapping[str, str], lease: Lease) -> Reply:
         """Send a GET and return the reply once its head is here; `lease` must be watched.
@@ -54,9 +59,10 @@ class Wire:
             pool.close()
 
     def _add(self, origin: Origin) -> tuple[Pool, Template]:
-        context = self._tls() if origin.scheme == "https" else None
-        template = Template(origin, self._config.user_agent)
-        pool = Pool(origin, self._config, self._buffers, context)
+        policy = self._policies.for_origin(origin)
+        context = self._contexts.get(policy) if origin.scheme == "https" else None
+        template = Template(origin, policy.user_agent)
+        pool = Pool(origin, policy, self._buffers, context)
         with self._lock:
             made = self._pools.setdefault(origin, (pool, template))
             oldest = next(iter(self._pools)) if len(self._pools) > self._most_origins else None
@@ -64,12 +70,3 @@ class Wire:
         if old is not None:
             old[0].close()
         return made
-
-    def _tls(self) -> ssl.SSLContext:
-        with self._context_lock:
-            if self._context is None:
-                try:
-                    self._context = make_context(self._config.ca_bundle)
-                except OSError as exc:
-                    raise TlsFailed("the CA bundle cannot be read") from exc
-            return self._context

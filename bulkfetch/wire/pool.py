@@ -7,8 +7,8 @@ import ssl
 import time
 from collections import deque
 
-from bulkfetch.config import FetchConfig
 from bulkfetch.models import Origin
+from bulkfetch.policy import HostPolicy
 from bulkfetch.watchdog import Lease
 from bulkfetch.wire.buffers import Buffers
 from bulkfetch.wire.connect import connect
@@ -27,17 +27,17 @@ class Pool:
     """Idle connections, the one used last first: it is the least likely to be closed at the other end."""
 
     def __init__(
-        self, origin: Origin, config: FetchConfig, buffers: Buffers, context: ssl.SSLContext | None
+        self, origin: Origin, policy: HostPolicy, buffers: Buffers, context: ssl.SSLContext | None
     ) -> None:
         self._origin = origin
         self._buffers = buffers
         self._context = context
-        self._connect_seconds = config.connect_timeout
-        self._idle_seconds = config.idle_timeout
-        self._most = config.per_host
+        self._connect_seconds = policy.connect_timeout
+        self._idle_seconds = policy.idle_timeout
+        self._most = policy.per_host
         self._idle: deque[Connection] = deque()  # its operations are atomic
         # Each is for one use (RFC 8446 appendix C.4), and only here: a resumed handshake checks no host name.
-        self._tickets: deque[ssl.SSLSession] = deque(maxlen=config.per_host)
+        self._tickets: deque[ssl.SSLSession] = deque(maxlen=policy.per_host)
         self._closed = False
 
     def ask(self, request: bytes, lease: Lease) -> tuple[Answer, Connection]:

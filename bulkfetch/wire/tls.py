@@ -1,27 +1,12 @@
-"""TLS: the roots everybody else uses, host names checked, and a handshake that can be cut."""
+"""A TLS handshake that can be cut."""
 
 from __future__ import annotations
 
 import socket
 import ssl
-from pathlib import Path
-
-import certifi
 
 from bulkfetch.errors import TimedOut, TlsFailed
 from bulkfetch.watchdog import Lease
-
-
-def make_context(ca_bundle: str | None) -> ssl.SSLContext:
-    """Return the settings of every connection; `ca_bundle` is a file or a folder, None: certifi's."""
-    roots = ca_bundle or certifi.where()
-    is_folder = Path(roots).is_dir()
-    context = ssl.create_default_context(
-        cafile=None if is_folder else roots, capath=roots if is_folder else None
-    )
-    context.hostname_checks_common_name = False  # RFC 9110 section 4.3.4
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 def secure(

@@ -1,0 +1,124 @@
+"""Credentials as values: what a policy says, before anything is asked or sent.
+
+`transport.auth` makes requests authentication objects of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from bulkfetch.errors import UsageError
+from bulkfetch.secrets import Secret
+
+Value = str | Secret  # plain text, or a secret that is revealed when it is sent
+
+_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 section 5.5
+
+
+@dataclass(frozen=True, slots=True)
+class Basic:
+    """Basic authentication (RFC 7617)."""
+
+    username: Value
+    password: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """Digest authentication (RFC 7616)."""
+
+    username: Value
+    password: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """A bearer token (RFC 6750)."""
+
+    token: Value
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderKey:
+    """An API key in a request header."""
+
+    name: str
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class QueryKey:
+    """An API key as a query parameter."""
+
+    name: str
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class OAuth2:
+    """An OAuth 2 token by client credentials, or by a refresh token where there is one (RFC 6749)."""
+
+    token_url: str
+    client_id: Value
+    client_secret: Value | None = None
+    refresh_token: Value | None = None
+    scope: tuple[str, ...] = ()
+    params: tuple[tuple[str, Value], ...] = ()  # further fields of the token request, such as audience
+    in_body: bool = False  # the client's credentials go into the form instead of a header
+
+
+@dataclass(frozen=True, slots=True)
+class SigV4:
+    """AWS signature version 4; without keys, the ones the AWS tools would use."""
+
+    service: str
+    region: str
+    access_key: Value | None = None
+    secret_key: Value | None = None
+    session_token: Value | None = None
+    profile: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Netrc:
+    """Basic authentication with what a netrc file says for exactly the host asked."""
+
+    file: str | None = None  # None: $NETRC, or the one in the user's home
+
+
+Auth = Basic | Digest | Bearer | HeaderKey | QueryKey | OAuth2 | SigV4 | Netrc
+
+
+def text_of(value: Value) -> str:
+    """Return the text to send.
+
+    Raises:
+        SecretMissing: its source does not have it.
+    """
+    return value.reveal() if isinstance(value, Secret) else value
+
+
+def field_text(name: str, value: Value) -> str:
+    """Return the value of a header field.
+
+    Raises:
+        UsageError: it would break the request; the value is not told.
+        SecretMissing: its source does not have it.
+    """
+    text = text_of(value)
+    if not _FIELD_VALUE.fullmatch(text):
+        origin = f" from {value}" if isinstance(value, Secret) else ""
+        raise UsageError(f"the value of {name}{origin} has a character no header may have")
+    return text
+
+
+def add_params(url: str, params: Iterable[tuple[str, Value]]) -> str:
+    """Return a canonical URL with query parameters added behind its own."""
+    added = "&".join(f"{quote(name, safe='')}={quote(text_of(value), safe='')}" for name, value in params)
+    if not added:
+        return url
+    separator = "" if url.endswith(("?", "&")) else "&" if "?" in url else "?"
+    return f"{url}{separator}{added}"

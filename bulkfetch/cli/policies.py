@@ -1,0 +1,62 @@
+"""What holds for which host: the policy files, and the options that go before them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from bulkfetch.config import FetchConfig
+from bulkfetch.policy import Policies, PolicyFile, from_table, read_policy, user_policy_path
+
+_GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+_FIELDS = {"proxy": "proxies"}  # what a parameter is called in the configuration, where that differs
+
+
+def build_policies(config: FetchConfig, options: dict[str, Any]) -> Policies:
+    """Return what holds for each host under a command's options; what is doubtful is said on stderr.
+
+    Raises:
+        UsageError: a policy file cannot be read, or something in it is wrong.
+    """
+    insecure = {host: {"verify": False} for host in options["insecure"]}
+    named = from_table({"host": insecure}, "--insecure") if insecure else None
+    policies = Policies(config, _read_files(options["config"]), _given(click.get_current_context()), named)
+    warnings = [f"the certificate of {host} is NOT verified (--insecure)" for host in insecure]
+    for text in (*warnings, *policies.warnings):
+        click.echo(f"bulkfetch: warning: {text}", err=True)
+    return policies
+
+
+def _read_files(named: str | None) -> list[PolicyFile]:
+    """Return the policy files, the most important first; none of them is in the current folder by itself."""
+    if named == "none":
+        return []
+    files = [Path(named)] if named else []
+    own = user_policy_path(sys.platform, os.environ, _home())
+    if own is not None and own.exists():
+        files.append(own)
+    return [read_policy(path) for path in files]
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # an empty environment, and a user that the system does not know
+        return Path()
+
+
+def _given(context: click.Context) -> dict[str, str]:
+    """Return the options that were given, by the fields of the configuration they set, and by what."""
+    given = {}
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source = context.get_parameter_source(name)
+        if source in _GIVEN and isinstance(parameter, click.Option):
+            is_typed = source is ParameterSource.COMMANDLINE
+            given[_FIELDS.get(name, name)] = parameter.opts[-1] if is_typed else f"$BULKFETCH_{name.upper()}"
+    return given

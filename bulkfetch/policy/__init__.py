@@ -1,0 +1,25 @@
+"""What holds for a host: the policy file, and how it meets the command line."""
+
+from bulkfetch.policy.explaining import Explained
+from bulkfetch.policy.files import parse_policy, read_policy, user_policy_path
+from bulkfetch.policy.hostpolicy import NO_COOKIES, ClientCert, Cookies, Expiry, HostPolicy, Login
+from bulkfetch.policy.patterns import Pattern
+from bulkfetch.policy.policies import Policies
+from bulkfetch.policy.sections import PolicyFile, from_table
+
+__all__ = [
+    "NO_COOKIES",
+    "ClientCert",
+    "Cookies",
+    "Expiry",
+    "Explained",
+    "HostPolicy",
+    "Login",
+    "Pattern",
+    "Policies",
+    "PolicyFile",
+    "from_table",
+    "parse_policy",
+    "read_policy",
+    "user_policy_path",
+]

@@ -1,0 +1,240 @@
+"""OAuth 2 tokens by requests-oauthlib (extra `oauth`), shared by all workers and renewed in time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from urllib.parse import urlencode
+
+import requests
+import urllib3
+from requests.adapters import BaseAdapter
+from requests.auth import AuthBase, HTTPBasicAuth
+
+from bulkfetch.auth import OAuth2, Value, text_of
+from bulkfetch.errors import NotAuthorised, ServerFailed, TransferError
+from bulkfetch.extras import load_extra
+from bulkfetch.models import Origin
+from bulkfetch.safetext import clean, redact, register_secret
+from bulkfetch.transport.mapping import map_error
+from bulkfetch.transport.resending import send_again
+from bulkfetch.urls import origin_of
+
+_PURPOSE = "auth of type oauth2"
+_EARLY = 30.0  # seconds before its end at which a token is renewed
+_LARGEST = 256 * 1024  # bytes of a token endpoint's answer (fault X08)
+_LOOK = 0.2  # seconds between looks at whether the attempt was cut while another worker asks
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How requests travel to an origin: by the adapter and with the settings of its own policy."""
+
+    adapter: BaseAdapter
+    options: Mapping[str, Any]  # timeout, verify, cert and proxies, as `requests` takes them
+
+
+class OAuth2Auth(AuthBase):
+    """Adds a token; one that is refused with 401 is replaced once."""
+
+    def __init__(
+        self, policy: OAuth2, route_to: Callable[[Origin], Route], check: Callable[[], None]
+    ) -> None:
+        self._tokens = TokenSource(policy, route_to, check)
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        token = self._tokens.current()
+        request.headers["Authorization"] = f"Bearer {token}"
+        request.register_hook("response", partial(self._renew, token))  # type: ignore[no-untyped-call]
+        return request
+
+    def _renew(self, used: str, response: requests.Response, **options: Any) -> requests.Response:
+        if response.status_code != 401:
+            return response
+        token = self._tokens.current(refused=used)
+
+        def change(request: requests.PreparedRequest) -> None:
+            request.headers["Authorization"] = f"Bearer {token}"
+
+        return send_again(response, change, options)
+
+
+class TokenSource:
+    """The token of one policy: whoever needs it first asks, the others wait for that answer.
+
+    Args:
+        policy: whom to ask and how.
+        route_to: how requests travel to the token endpoint.
+        check: raises when the attempt of the calling thread was cut.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        policy: OAuth2,
+        route_to: Callable[[Origin], Route],
+        check: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._library = load_extra("requests_oauthlib", _PURPOSE)
+        self._policy = policy
+        self._route_to = route_to
+        self._check = check
+        self._clock = clock
+        self._refresh: Value | None = policy.refresh_token  # changed by the one who asks alone
+        self._lock = threading.Lock()  # guards _token, _renew_at and _asking
+        self._token = ""
+        self._renew_at = 0.0
+        self._asking: Future[str] | None = None
+
+    def current(self, refused: str = "") -> str:
+        """Return a token that is valid and not the one `refused`.
+
+        Raises:
+            TransferError: none can be had.
+        """
+        while True:
+            with self._lock:
+                if self._token not in ("", refused) and self._clock() < self._renew_at:
+                    return self._token
+                asking = self._asking
+                if asking is None:
+                    ours = self._asking = Future()
+            if asking is None:
+                return self._ask(ours)
+            while not asking.done():
+                wait([asking], timeout=_LOOK)
+                self._check()
+            try:
+                return asking.result()
+            except _AskAgain:
+                continue
+
+    def _ask(self, asking: Future[str]) -> str:
+        """Ask for a token and tell all who wait."""
+        try:
+            token, lifetime = self._fetch()
+        except BaseException as exc:
+            with self._lock:
+                self._token, self._asking = "", None
+            # That this attempt was cut is no news to the others.
+            asking.set_exception(exc if isinstance(exc, NotAuthorised | ServerFailed) else _AskAgain())
+            raise
+        register_secret(token)
+        with self._lock:
+            self._token, self._asking = token, None
+            self._renew_at = self._clock() + lifetime - min(_EARLY, lifetime / 5)
+        asking.set_result(token)
+        return token
+
+    def _fetch(self) -> tuple[str, float]:
+        """Return a token and the seconds it is good for."""
+        host = clean(origin_of(self._policy.token_url).host)
+        try:
+            answer = self._request()
+            token, lifetime = str(answer["access_token"]), float(answer.get("expires_in") or "inf")
+        except Exception as exc:
+            self._check()
+            raise _judge(exc, host) from exc
+        if self._refresh is not None and (rotated := answer.get("refresh_token")):
+            register_secret(str(rotated))
+            self._refresh = str(rotated)
+        return token, lifetime
+
+    def _request(self) -> Mapping[str, Any]:
+        policy = self._policy
+        client_id = text_of(policy.client_id)
+        secret = None if policy.client_secret is None else text_of(policy.client_secret)
+        form = {name: text_of(value) for name, value in policy.params}
+        if secret is None or policy.in_body:
+            auth: AuthBase = _NoAuth()
+            form |= {"client_id": client_id} | ({} if secret is None else {"client_secret": secret})
+        else:
+            register_secret(secret, client_id)
+            auth = HTTPBasicAuth(client_id.encode(), secret.encode())
+        route = self._route_to(origin_of(policy.token_url))
+        session = self._open(client_id, route)
+        options = {**route.options, "auth": auth, "body": urlencode(form)}
+        options.pop("cert", None)  # set on the session: `refresh_token` takes none
+        try:
+            if self._refresh is None:
+                return dict(session.fetch_token(policy.token_url, **options))
+            refresh = text_of(self._refresh)
+            return dict(session.refresh_token(policy.token_url, refresh_token=refresh, **options))
+        except Warning as warning:  # another scope than asked for: the server decides (RFC 6749 section 3.3)
+            return dict(getattr(warning, "token", {}))
+
+    def _open(self, client_id: str, route: Route) -> Any:
+        """Return a session that reads no environment and follows nothing."""
+        logging.getLogger("requests_oauthlib").setLevel(logging.WARNING)  # it logs tokens below that
+        scope = list(self._policy.scope) or None
+        client = load_extra("oauthlib.oauth2", _PURPOSE).BackendApplicationClient(client_id, scope=scope)
+        session = self._library.OAuth2Session(client=client, scope=scope)
+        session.trust_env = False
+        session.headers["Accept-Encoding"] = "identity"
+        session.cert = route.options.get("cert")
+        session.adapters.clear()
+        session.mount("https://", _TokenAdapter(route.adapter))
+        return session
+
+
+class _NoAuth(AuthBase):
+    """Keeps the library from adding basic authentication of its own."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return request
+
+
+class _AskAgain(Exception):
+    """Whoever asked was cut; somebody else must."""
+
+
+class _TokenAdapter(BaseAdapter):
+    """Lets only a short, final answer through: a redirect would carry the client's secret away."""
+
+    def __init__(self, inner: BaseAdapter) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        response = self._inner.send(request, *args, **{**options, "stream": True})
+        status = response.status_code
+        try:
+            if status == 429 or status >= 500:
+                raise ServerFailed(f"it answered {status}", status_code=status)
+            if 300 <= status < 400:
+                raise NotAuthorised(f"it answered {status}, a redirect, which is not followed")
+            response._content = _read_all(response)
+            response._content_consumed = True  # type: ignore[attr-defined]
+        finally:
+            response.close()
+        return response
+
+    def close(self) -> None:
+        """Leave the connections to whoever made them."""
+
+
+def _read_all(response: requests.Response) -> bytes:
+    body = b""
+    while data := response.raw.read1(16 * 1024, decode_content=False):
+        body += data
+        if len(body) > _LARGEST:
+            raise NotAuthorised(f"its answer is longer than {_LARGEST} bytes")
+    return body
+
+
+def _judge(exc: Exception, host: str) -> TransferError:
+    """Return what a failure to get a token means for the entry that needs it."""
+    name = f"no token from {host}"
+    if isinstance(exc, TransferError | OSError | urllib3.exceptions.HTTPError):  # requests' are OSErrors
+        mapped = map_error(exc)
+        kind = ServerFailed if mapped.retryable else NotAuthorised
+        return kind(f"{name}: {mapped}", status_code=mapped.status_code)
+    told = (getattr(exc, "error", None) or type(exc).__name__, getattr(exc, "description", None))
+    return NotAuthorised(f"{name}: {clean(redact(': '.join(str(part) for part in told if part)), 200)}")
