@@ -86,12 +86,20 @@ GUARDS = (
         "test_attempt_resume.py::test_r21_bytes_past_the_remembered_offset_are_cut_off",
     ),
     Guard(
-        "the length of what is stored",
+        "a slice is not the file",
         "R14",
         "transfer/body.py",
-        "elif plan.size is not None and self._offset < plan.size:",
-        "elif False:",
+        "if part is None or plan.size is None or part.offset >= plan.size:",
+        "if True:",
         "test_attempt_resume.py::test_r14_a_short_206_is_asked_on_until_the_total",
+    ),
+    Guard(
+        "slices have an end",
+        "R14",
+        "transfer/body.py",
+        "self._small <= _MOST_SMALL",
+        "True",
+        "test_attempt_resume.py::test_r14_little_by_little_is_bounded",
     ),
     Guard(
         "two lengths are one too many",
