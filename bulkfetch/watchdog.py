@@ -38,12 +38,13 @@ class Lease:
         "paused",
         "received",
         "reused",
+        "spare",
         "streaming",
         "what",
     )
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards _sock: what is let go of must never be shut
+        self._lock = threading.Lock()  # guards _sock and spare: what is let go of must never be shut
         self._sock: socket.socket | None = None
         self._reason: Reason | None = None
         # The watchdog's own: (time, bytes received then), and the body they belong to.
@@ -53,6 +54,7 @@ class Lease:
         self.number = 0  # of the attempt; a cut meant for an earlier one must not meet the next
         self.bound = float("inf")  # monotonic end of the present phase
         self.what = ""  # the present phase, for the message
+        self.spare = float("inf")  # monotonic time from which the connection is given up, not the attempt
         self.deadline = float("inf")  # monotonic end of the entry
         self.received = 0  # body bytes of this attempt so far
         self.paused = 0.0  # seconds of this body spent waiting for our own rate limit
@@ -83,6 +85,12 @@ class Lease:
         self.bodies += 1
         self.streaming = True
 
+    def waste(self, seconds: float) -> None:
+        """Start to read what nobody wants: should that take longer, it costs the connection alone."""
+        self.bound = float("inf")
+        self.streaming = False
+        self.spare = time.monotonic() + seconds
+
     def pause(self, wait: Callable[[], None]) -> None:
         """Run `wait`, a wait of our own making, without counting it as a slow server."""
         self.streaming = False
@@ -106,6 +114,7 @@ class Lease:
         """Let go of the socket: from here on it must not be shut."""
         with self._lock:
             self._sock = None
+            self.spare = float("inf")
         self.bound = float("inf")
         self.streaming = False
 
@@ -131,10 +140,19 @@ class Lease:
                 return
             if self._reason is None:
                 self._reason = reason
-            if self._sock is not None:
-                with contextlib.suppress(OSError, ValueError):
-                    # Not SSLSocket.shutdown: it would drop the TLS state under the reading thread.
-                    socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+            self._shut()
+
+    def drop(self, now: float) -> None:
+        """Shut the socket if what is read from it is unwanted and has taken too long."""
+        with self._lock:
+            if now > self.spare:
+                self._shut()
+
+    def _shut(self) -> None:
+        if self._sock is not None:
+            with contextlib.suppress(OSError, ValueError):
+                # Not SSLSocket.shutdown: it would drop the TLS state under the reading thread.
+                socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
 
     def overdue(self, now: float, min_speed: float, window: float = SPEED_WINDOW) -> Reason | None:
         """Return why the attempt must end now, if it must; `window` is what the speed is taken over."""
@@ -195,6 +213,8 @@ class Watchdog:
                 lease.cut(_stopped, number)
             elif reason := lease.overdue(now, self._min_speed, self._window):
                 lease.cut(reason, number)
+            else:
+                lease.drop(now)
 
     def close(self) -> None:
         """End the watch."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 from attempting import DATA, Attempts, assert_failed
-from faultserver import Filled, Forever, gzip_bomb
+from faultserver import STALL, Filled, Forever, gzip_bomb
 
 from bulkfetch.urls import origin_of
 
@@ -238,6 +238,33 @@ def test_a07_c04_the_body_of_a_redirect_is_not_read(server, attempts, name):
     assert server.connections == 2
     assert attempt.seconds < 3.0
     server.wait_until(lambda: server.hits("/a")[0].done or server.open_connections == 1)
+
+
+FOUND = b"HTTP/1.1 302 Found\r\nLocation: /b\r\n"
+CHUNKED = FOUND + b"Transfer-Encoding: chunked\r\n\r\n"
+STUCK = {
+    "sized body": [FOUND + b"Content-Length: 1000\r\n\r\n0123", STALL],
+    "sized body, byte by byte": [FOUND + b"Content-Length: 1000\r\n\r\n", Forever(b"x", 0.02)],
+    "chunk": [CHUNKED + b"5\r\nab", STALL],
+    "size of a chunk": [CHUNKED + b"5", STALL],
+    "size of a chunk, byte by byte": [CHUNKED + b"5;", Forever(b"x", 0.02)],
+    "trailer": [CHUNKED + b"1\r\na\r\n0\r\nX: ", STALL],
+    "trailer, byte by byte": [CHUNKED + b"1\r\na\r\n0\r\nX: ", Forever(b"x", 0.02)],
+}
+
+
+@pytest.mark.parametrize("where", STUCK)
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_a_redirect_that_gets_stuck_in_its_body_is_followed_all_the_same(make_server, make, where, tls):
+    server = make_server(tls=tls)
+    server.add("/a", raw=STUCK[where])
+    server.add("/b", body=DATA)
+    attempts = make(ca_bundle=server.ca_file if tls else None, watchdog={"window": 1.0})
+    attempt = attempts.fetch(server.url("/a"))
+    assert attempt.done, attempt.failure
+    assert attempts.file() == DATA
+    assert attempt.seconds < 3.0
+    assert server.connections == 2
 
 
 def test_a08_a_loop_ends(server, attempts):

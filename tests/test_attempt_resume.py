@@ -8,6 +8,7 @@ import pytest
 from attempting import CUT, DATA, DATE, NAME, OTHER, SIZE, Attempts, assert_failed, sha256
 from faultserver import http_date
 
+import bulkfetch
 from bulkfetch.models import NO_PART, PartInfo
 
 ETAG = '"v1"'
@@ -244,12 +245,55 @@ def test_r14_a_short_206_is_asked_on_until_the_total(server, attempts, begin):
     part = begin()
     server.add("/a", body=DATA, etag=ETAG, ranges="short:15000")
     attempt = attempts.go_on(server.url("/a"), part)
-    assert_failed(attempt, "truncated", "after 75000 of 100000 bytes", retryable=True)
-    assert attempt.part.offset == 75_000
-    attempt = attempts.go_on(server.url("/a"), attempt.part)
-    assert attempt.part.offset == 90_000
-    assert_whole(attempts, attempts.go_on(server.url("/a"), attempt.part))
+    assert_whole(attempts, attempt)
+    assert attempt.received == SIZE - CUT
+    assert [request.range for request in server.requests[1:]] == [
+        "bytes=60000-", "bytes=75000-", "bytes=90000-",
+    ]  # fmt: skip
     assert server.connections == 2  # nothing was wrong with the one that served the ranges
+
+
+def test_r14_little_by_little_is_bounded(server, attempts, begin):
+    part = begin()
+    server.add("/a", body=DATA, etag=ETAG, ranges="short:100")
+    attempt = attempts.go_on(server.url("/a"), part)
+    assert_failed(attempt, "truncated", "after 70100 of 100000 bytes", retryable=True)
+    assert attempt.part.offset == CUT + 101 * 100
+
+
+def test_r14_a_file_that_changes_between_two_ranges_is_not_spliced(server, attempts, begin):
+    part = begin()
+    server.add("/a", body=OTHER, etag='"v2"', first=[{"body": DATA, "etag": ETAG, "ranges": "short:15000"}])
+    assert_whole(attempts, attempts.go_on(server.url("/a"), part), OTHER)
+
+
+def test_r14_a_range_that_breaks_off_after_a_whole_one_keeps_both(server, attempts, begin):
+    part = begin()
+    server.add("/a", body=DATA, etag=ETAG, first=[{"ranges": "short:15000", "cut": None}], cut=5000)
+    attempt = attempts.go_on(server.url("/a"), part)
+    assert_failed(attempt, "truncated", "after 80000 of 100000 bytes", retryable=True)
+    assert attempt.part.offset == 80_000
+
+
+def test_r14_a_declared_digest_alone_lets_it_go_on(server, attempts, begin):
+    part = begin(etag=None, last_modified=None, digests=sha256(DATA))
+    server.add("/a", body=DATA, ranges="short:15000")
+    assert_whole(attempts, attempts.go_on(server.url("/a"), part, digests=sha256(DATA)))
+
+
+def test_r14_where_requests_are_counted_each_range_is_an_attempt(server, attempts, tmp_path):
+    server.add("/a", body=DATA, etag=ETAG, first=[{"cut": CUT}], ranges="short:15000")
+    with Attempts(tmp_path, host_rate=100.0) as paced:
+        attempt = paced.fetch(server.url("/a"))
+        attempt = paced.go_on(server.url("/a"), attempt.part)
+    assert_failed(attempt, "truncated", "after 75000 of 100000 bytes", retryable=True)
+
+
+def test_r14_small_ranges_do_not_use_up_the_retries(server, tmp_path):
+    server.add("/a", body=DATA, etag=ETAG, first=[{"cut": CUT}], ranges="short:1000")
+    (outcome,) = bulkfetch.fetch([server.url("/a")], tmp_path, retries=1, backoff=0.0)
+    assert (outcome.status, outcome.attempts) == ("fetched", 2)
+    assert (tmp_path / "a").read_bytes() == DATA
 
 
 @pytest.mark.parametrize(

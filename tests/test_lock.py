@@ -187,6 +187,14 @@ def test_another_run_is_refused_and_told_who_holds_the_destination(folder, start
         assert lock.taken_over == ""
 
 
+@posix_only
+def test_a_run_that_has_not_written_its_name_yet_keeps_others_out(folder, start):
+    start()
+    (folder / FILE).write_bytes(b"")
+    with pytest.raises(DestinationLocked):
+        DestinationLock(folder).acquire()
+
+
 def test_the_lock_of_a_killed_process_is_taken_over(folder, start):
     holder = start()
     holder.kill()

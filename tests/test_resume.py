@@ -127,6 +127,7 @@ def test_a_whole_answer_starts_at_byte_0(part, head, expected):
     ("part", "head"),
     [
         (PART, replace(REST, range_start=59_000, length=41_000)),
+        (PART, replace(REST, range_start=59_000, length=None, chunked=True)),
         (PART, replace(REST, range_start=61_000, length=39_000)),
         (PART, replace(REST, range_start=0, length=100_000)),
         (PART, replace(REST, range_start=None, range_end=None, total=None)),
@@ -153,7 +154,8 @@ def test_a_whole_answer_starts_at_byte_0(part, head, expected):
         (replace(DATED, total=60_000), replace(NONE_LEFT, last_modified="Mon, 07 Nov 1994 08:49:37 GMT")),
     ],
     ids=[
-        "R02 earlier", "R02 later", "R02 from 0", "R03 no Content-Range", "R04 garbage", "R05 total changed",
+        "R02 earlier", "R02 earlier, in chunks", "R02 later", "R02 from 0", "R03 no Content-Range",
+        "R04 garbage", "R05 total changed",
         "R07 other tag", "R07 no tag", "R07 weak tag", "R07 other date", "R15 multipart", "R18 encoded",
         "length and range disagree", "R05 range past the total", "no total at all", "R16 first slice",
         "R16 last slice", "R16 slice of a whole range", "R16 no total", "R12 shorter than the file",

@@ -237,6 +237,26 @@ def test_a_stop_ends_every_attempt(watchdog, stop):
             sock.close()
 
 
+def test_what_nobody_wants_costs_the_connection_alone(watchdog, lease, pair):
+    lease.attach(pair[0])
+    lease.stream()
+    lease.waste(0.5)
+    watchdog.look(time.monotonic() + 0.4)
+    assert not is_shut(pair[0])
+    watchdog.look(time.monotonic() + 0.6)
+    assert is_shut(pair[0])
+    lease.check()
+
+
+def test_the_connection_after_an_unwanted_body_is_left_alone(watchdog, lease, pair):
+    lease.attach(pair[0])
+    lease.waste(0.5)
+    lease.leave()
+    lease.attach(pair[0])
+    watchdog.look(time.monotonic() + 10.0)
+    assert not is_shut(pair[0])
+
+
 @pytest.mark.parametrize("let_go", ["leave", "end", "forget", "begin"])
 def test_a_socket_that_was_let_go_is_not_shut(lease, pair, let_go):
     lease.attach(pair[0])

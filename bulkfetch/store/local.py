@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bulkfetch.errors import DestinationTaken, DiskFailed, DiskUnusable, PathRefused, from_os_error
 from bulkfetch.safetext import clean
-from bulkfetch.store.crossing import copy_across
+from bulkfetch.store.crossing import copy_across, sweep_copies
 from bulkfetch.store.folders import HAS_HANDLES, Folder, Folders
 from bulkfetch.store.part import Part
 
@@ -128,6 +128,7 @@ class LocalStore:
 
     def sweep(self, wanted: set[str]) -> int:
         """Remove the parts whose token is not `wanted`: a killed run left them; returns how many."""
+        sweep_copies(self.state_dir / "parts", Path(self._root), self._folders)
         removed = 0
         with contextlib.suppress(OSError), os.scandir(f"{self._root}/{_PARTS}") as rows:
             for row in rows:
@@ -153,7 +154,7 @@ class LocalStore:
             with self._folders.below(parent) as folder:
                 target = folder.prefix + name
                 self._check_final(part, folder, target, path, replace)
-                self._rename(part, folder, target, replace)
+                self._rename(part, folder, target, parent, replace)
                 if self._fsync:
                     _sync_folder(folder)
         except OSError as exc:
@@ -235,7 +236,7 @@ class LocalStore:
         if part.mode & ~mode:
             os.chmod(part.folder.prefix + part.file, part.mode & mode, dir_fd=part.folder.fd)
 
-    def _rename(self, part: Part, folder: Folder, target: str, replace: bool) -> None:
+    def _rename(self, part: Part, folder: Folder, target: str, parent: str, replace: bool) -> None:
         source = part.folder.prefix + part.file
         # On Windows rename refuses an existing name by itself.
         rename = os.rename if self._windows and not replace else os.replace
@@ -252,7 +253,7 @@ class LocalStore:
             except OSError as exc:
                 if exc.errno != errno.EXDEV:
                     raise
-                copy_across(part, folder, target, durable=self._fsync)
+                copy_across(part, folder, target, parent, durable=self._fsync)
                 return
 
 

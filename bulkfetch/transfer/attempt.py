@@ -53,16 +53,19 @@ def run_attempt(task: Task, context: Context) -> Attempt:
 def _fetch(task: Task, context: Context, trail: Trail, body: Body) -> tuple[str | None, Done | None]:
     """Return where another origin has the file, or the file done."""
     asked = body.adopt()
-    reply = trail.follow(asked)
-    if isinstance(reply, str):
-        body.put_away()
-        return reply, None
-    try:
-        plan = _plan(task, context, body, reply, asked_range=bool(asked))
-        body.receive(reply, plan)
-    finally:
-        reply.close()
-    return None, body.finish(reply.head, plan)
+    while True:
+        reply = trail.follow(asked)
+        if isinstance(reply, str):
+            body.put_away()
+            return reply, None
+        try:
+            plan = _plan(task, context, body, reply, asked_range=bool(asked))
+            body.receive(reply, plan)
+        finally:
+            reply.close()
+        asked = body.ask_on(plan)
+        if not asked:
+            return None, body.finish(reply.head, plan)
 
 
 def _plan(task: Task, context: Context, body: Body, reply: Reply, *, asked_range: bool) -> BodyPlan:

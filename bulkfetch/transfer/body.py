@@ -15,6 +15,7 @@ from bulkfetch.headers import parse_date
 from bulkfetch.limits import NoLimit
 from bulkfetch.models import NO_PART, Action, BodyPlan, Done, Failure, Head, PartInfo, Task
 from bulkfetch.resume import plan_request
+from bulkfetch.retry import REAL_PROGRESS
 from bulkfetch.store import Part
 from bulkfetch.transfer.checks import HTML_TYPES, check_growth, check_html, check_replacing
 from bulkfetch.transfer.context import Context
@@ -26,6 +27,7 @@ _JOURNALLED = 1024 * 1024  # bytes of a body that may be missing in the journal
 _SYNC_EVERY = 256 * 1024 * 1024  # bytes of a part between points from which it goes on after power loss
 _USELESS = frozenset({"range", "digest", "decode"})  # failures after which stored bytes are worth nothing
 _USELESS_VERSION = frozenset({"size", "too-large"})  # the same, if they belong to the version that failed
+_MOST_SMALL = 100  # answers to ranges that bring little, within one attempt (fault T11)
 _FUTURE = 86400.0  # seconds a modification time may be ahead of our clock (fault F18)
 _BROKEN = (errors.Truncated, errors.ConnectionLost, errors.TimedOut, errors.TooSlow)
 
@@ -46,6 +48,7 @@ class Body:
         self._is_current = False  # the part holds the version of the file that the answer tells of
         self._restarted_from = 0  # bytes an earlier attempt had stored and this one threw away
         self._durable = 0  # bytes of the part that were synced
+        self._small = 0  # answers that brought less than real progress
         self._warnings: list[str] = []
         self.left = task.part  # what the next attempt may rely on
         self.received = 0
@@ -124,12 +127,32 @@ class Body:
             self._read_all(reply, plan, decoder)
             if decoder is not None:
                 decoder.finish()
-            elif plan.size is not None and self._offset < plan.size:
+            elif plan.size is not None and self._offset < plan.size and not self._may_ask_on(plan, head):
                 raise errors.Truncated("the body ended early")
         except _BROKEN as exc:
             raise type(exc)(f"{exc} after {self._progress(plan)}") from exc
         if reply.surplus:
             self._warnings.append("more bytes than declared followed")
+
+    def _may_ask_on(self, plan: BodyPlan, head: Head) -> bool:
+        """Say whether a whole answer with less than was asked for is followed by a request (fault R14).
+
+        Where requests are counted each goes through the scheduler, as a further attempt.
+        """
+        brought = self._offset - plan.start
+        self._small += brought < REAL_PROGRESS
+        is_slice = head.status == 206 and brought > 0 and head.range_end == self._offset - 1
+        is_bounded = self._small <= _MOST_SMALL and self._config.host_rate is None
+        return is_slice and is_bounded and self._is_pinned()
+
+    def ask_on(self, plan: BodyPlan) -> tuple[tuple[str, str], ...]:
+        """Return the request fields that ask for the rest; none when everything is there."""
+        part = self._part
+        if part is None or plan.size is None or part.offset >= plan.size:
+            return ()
+        self.left = PartInfo(part.offset, self._validator, self._total, part.token)
+        self._is_current = False  # the next answer may be another version, whole
+        return plan_request(self.left, digest_known=bool(self._entry.digests))
 
     def _read_all(self, reply: Reply, plan: BodyPlan, decoder: Decoder | None) -> None:
         bucket, lease = self._context.bucket, self._context.lease

@@ -85,6 +85,7 @@ class Reply:
         sock = getattr(self._raw.connection, "sock", None)
         if sock is None or self._lease.is_cut or (self.head.length or 0) > _DRAIN:
             return False  # no socket: nothing more will be asked on this connection
+        self._lease.waste(_DRAIN_SECONDS)  # a line of the framing may come byte by byte
         sock.settimeout(_DRAIN_STEP)
         end = time.monotonic() + _DRAIN_SECONDS
         left = _DRAIN

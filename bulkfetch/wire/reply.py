@@ -11,7 +11,7 @@ from bulkfetch.wire.head import Answer
 from bulkfetch.wire.pool import Pool
 
 _DRAIN = 64 * 1024  # bytes of an unwanted body read to keep its connection (fault T12)
-_DRAIN_SECONDS = 2.0
+_DRAIN_SECONDS = 0.5
 
 
 class Reply:
@@ -66,6 +66,7 @@ class Reply:
         body, sock = self._body, connection.sock
         if connection.lease.is_cut or (body.left or 0) > _DRAIN:
             return False
+        connection.lease.waste(_DRAIN_SECONDS)  # a line of the framing may come byte by byte
         blocking = sock.gettimeout()
         end = time.monotonic() + _DRAIN_SECONDS
         taken = 0
