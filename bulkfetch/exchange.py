@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from bulkfetch.config import FetchConfig
 from bulkfetch.errors import UsageError
 from bulkfetch.models import Head, Origin
-from bulkfetch.transport import Transport, is_replaced, proxy_for
+from bulkfetch.transport import is_replaced, proxy_for
 from bulkfetch.watchdog import Lease
 from bulkfetch.wire import Wire
+
+if TYPE_CHECKING:
+    from bulkfetch.transport import Transport
 
 
 class Reply(Protocol):
@@ -48,7 +52,9 @@ class Exchange:
                 "the fast transport knows neither proxies nor auth objects: use auto or requests"
             )
         self._config = config
-        self._general = Transport(config, most_sessions=most_origins)
+        self._most_origins = most_origins
+        self._general: Transport | None = None
+        self._lock = threading.Lock()  # guards _general
         self._wire = Wire(config, most_origins=most_origins)
         self._never = config.transport == "requests"
         self._is_plain = not config.proxies and not config.auth
@@ -63,17 +69,27 @@ class Exchange:
             TransferError: no usable answer came.
         """
         if public_only or self._never or not self._serves(origin) or is_replaced():
-            return self._general.open(origin, url, headers, lease, public_only=public_only)
+            return self._by_requests().open(origin, url, headers, lease, public_only=public_only)
         reply = self._wire.open(origin, url, headers, lease)
         if reply.cookies:
-            self._general.keep_cookies(origin, url, reply.cookies)
+            self._by_requests().keep_cookies(origin, url, reply.cookies)
             self._with_cookies.add(origin)
         return reply
 
     def close(self) -> None:
         """Close every idle connection."""
         self._wire.close()
-        self._general.close()
+        if self._general is not None:
+            self._general.close()
+
+    def _by_requests(self) -> Transport:
+        """Return the transport for everything else, made on first use: loading it costs 100 ms."""
+        with self._lock:
+            if self._general is None:
+                from bulkfetch.transport import Transport
+
+                self._general = Transport(self._config, most_sessions=self._most_origins)
+            return self._general
 
     def _serves(self, origin: Origin) -> bool:
         """Say whether our own connections can do what this origin needs."""

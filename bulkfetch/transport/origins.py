@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 import threading
 import time
@@ -21,6 +22,8 @@ from bulkfetch.transport.reply import Reply
 from bulkfetch.transport.sessions import OriginSession
 from bulkfetch.transport.tls import make_context
 from bulkfetch.watchdog import Lease
+
+logging.getLogger("urllib3").addHandler(logging.NullHandler())  # not on stderr unless the caller logs
 
 _MOST_SESSIONS = 256  # sessions kept; idle ones beyond are closed, oldest use first
 

@@ -18,7 +18,6 @@ from bulkfetch.transport.connections import POOLS
 from bulkfetch.transport.proxies import proxy_for
 
 _MOST_COOKIES = 64  # per origin (fault X07)
-_SEND = HTTPAdapter.send
 
 
 class _Adapter(HTTPAdapter):
@@ -70,11 +69,6 @@ class _Fields:
     def info(self) -> Message:
         """Return the header fields."""
         return self._fields
-
-
-def is_replaced() -> bool:
-    """Say whether a test stands in for the adapter, as the `responses` library does."""
-    return HTTPAdapter.send is not _SEND
 
 
 class _Session(requests.Session):

@@ -6,15 +6,17 @@ import socket
 import ssl
 from pathlib import Path
 
-import certifi
-
 from bulkfetch.errors import TimedOut, TlsFailed
 from bulkfetch.watchdog import Lease
 
 
 def make_context(ca_bundle: str | None) -> ssl.SSLContext:
     """Return the settings of every connection; `ca_bundle` is a file or a folder, None: certifi's."""
-    roots = ca_bundle or certifi.where()
+    if ca_bundle is None:
+        import certifi
+
+        ca_bundle = certifi.where()
+    roots = ca_bundle
     is_folder = Path(roots).is_dir()
     context = ssl.create_default_context(
         cafile=None if is_folder else roots, capath=roots if is_folder else None
