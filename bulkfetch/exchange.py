@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from bulkfetch.config import FetchConfig
 from bulkfetch.errors import UsageError
 from bulkfetch.models import Head, Origin
 from bulkfetch.policy import NO_COOKIES, HostPolicy, Policies
 from bulkfetch.tls import TlsContexts
-from bulkfetch.transport import Applied, Transport, is_replaced, route_through
+from bulkfetch.transport import is_replaced, route_through
 from bulkfetch.watchdog import Lease
 from bulkfetch.wire import Wire
+
+if TYPE_CHECKING:
+    from bulkfetch.transport import Applied, Transport
 
 _MOST_WAYS = 4096  # remembered
 
@@ -71,9 +75,11 @@ class Exchange:
             )
         self._config = config
         self._policies = policies = policies or Policies(config)
-        contexts = TlsContexts()
-        self._general = Transport(config, policies, contexts, most_sessions=most_origins)
-        self._wire = Wire(config, policies, contexts, most_origins=most_origins)
+        self._contexts = TlsContexts()
+        self._most_origins = most_origins
+        self._general: Transport | None = None
+        self._lock = threading.Lock()  # guards _general
+        self._wire = Wire(config, policies, self._contexts, most_origins=most_origins)
         self._ways: dict[tuple[Origin, HostPolicy], _Way] = {}
         self._with_cookies: set[Origin] = set()
 
@@ -88,20 +94,32 @@ class Exchange:
         policy = self._policies.for_url(url)
         way = self._ways.get((origin, policy)) or self._choose(origin, policy)
         if public_only or not way.is_plain or origin in self._with_cookies or is_replaced():
-            return self._general.open(origin, url, headers, lease, public_only=public_only)
+            return self._by_requests().open(origin, url, headers, lease, public_only=public_only)
         asked = url
         if way.applied is not None:
             asked, headers = way.applied.sent_url(url), {**way.applied.fields, **headers}
         reply = self._wire.open(origin, asked, headers, lease)
         if reply.cookies:
-            self._general.keep_cookies(origin, url, reply.cookies)
+            self._by_requests().keep_cookies(origin, url, reply.cookies)
             self._with_cookies.add(origin)
         return reply
 
     def close(self) -> None:
         """Close every idle connection."""
         self._wire.close()
-        self._general.close()
+        if self._general is not None:
+            self._general.close()
+
+    def _by_requests(self) -> Transport:
+        """Return the transport for everything else, made on first use: loading it costs 100 ms."""
+        with self._lock:
+            if self._general is None:
+                from bulkfetch.transport import Transport
+
+                self._general = Transport(
+                    self._config, self._policies, self._contexts, most_sessions=self._most_origins
+                )
+            return self._general
 
     def _choose(self, origin: Origin, policy: HostPolicy) -> _Way:
         if len(self._ways) >= _MOST_WAYS:
@@ -114,5 +132,5 @@ class Exchange:
             return _Way(is_plain=False)
         if not (policy.headers or policy.params or policy.auth):
             return _Way(is_plain=True)
-        applied = self._general.applied(origin, policy)
+        applied = self._by_requests().applied(origin, policy)
         return _Way(is_plain=applied.auth is None, applied=applied)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
 from bulkfetch.errors import ProtocolViolation, TooLarge
@@ -148,6 +147,8 @@ def _parse_other_date(value: str) -> float | None:
     """Read the obsolete forms, and what servers make of them; a date that names no zone is in UTC."""
     if not value or not value.isascii() or not value.isprintable():  # fault B30
         return None
+    from email.utils import parsedate_to_datetime  # loads a whole mail parser
+
     when = parsedate_to_datetime(value)
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
 

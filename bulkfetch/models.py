@@ -99,8 +99,7 @@ class PartInfo:
 NO_PART = PartInfo()
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """What a file that is already there must be to count as this entry's."""
 
     size: int | None = None
@@ -132,8 +131,7 @@ class Task(NamedTuple):
     came_from_public: bool = False  # a server at a public address redirected here, if hops > 0
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """What a final answer's head says, parsed strictly."""
 
     status: int
@@ -152,8 +150,7 @@ class Head:
     location: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BodyPlan:
+class BodyPlan(NamedTuple):
     """Where the body goes and how long the whole must be."""
 
     action: Action

@@ -7,8 +7,6 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
-import certifi
-
 from bulkfetch.auth import text_of
 from bulkfetch.errors import NotAuthorised, TlsFailed, UsageError
 from bulkfetch.extras import load_extra
@@ -66,7 +64,7 @@ def _trusting(verify: bool | str) -> ssl.SSLContext:
         except UsageError as exc:
             raise TlsFailed(str(exc)) from exc
         return store
-    roots = verify if isinstance(verify, str) else certifi.where()
+    roots = verify if isinstance(verify, str) else _public_roots()
     is_folder = Path(roots).is_dir()
     try:
         context = ssl.create_default_context(
@@ -79,6 +77,12 @@ def _trusting(verify: bool | str) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _public_roots() -> str:
+    import certifi  # a run without TLS does not wait for it
+
+    return certifi.where()
 
 
 def _show(cert: ClientCert, context: ssl.SSLContext) -> None:

@@ -14,8 +14,9 @@ import pytest
 from bulkfetch import events
 from bulkfetch.errors import UsageError
 from bulkfetch.models import Entry, Failure, Outcome, Status
-from bulkfetch.printing import EventsFile, FailedFile, ResultWriter, flush_or_divert, parse_print, path_prefix
+from bulkfetch.printing import EventsFile, FailedFile, ResultWriter, parse_print, path_prefix
 from bulkfetch.printing.files import write_all
+from bulkfetch.streams import flush_or_divert
 from bulkfetch.summary import Summary
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX files and pipes")
@@ -257,7 +258,7 @@ def test_a_flush_that_would_block_is_made_to_wait(pipe):
 
 DIVERTED = """
 import sys
-from bulkfetch.printing import flush_or_divert
+from bulkfetch.streams import flush_or_divert
 for stream in (sys.stdout, sys.stderr):
     try:
         print("x", file=stream, flush=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +16,13 @@ relaxed = settings(deadline=None)
 
 LATER = "Sun, 06 Nov 1994 08:49:37 GMT"
 NOV_6 = 784111777.0
+
+
+def replace(value, **fields):
+    """Return a copy with other fields, of a NamedTuple or a dataclass."""
+    return value._replace(**fields) if isinstance(value, tuple) else dataclasses.replace(value, **fields)
+
+
 PART = PartInfo(60_000, '"v1"', 100_000, "token")
 DATED = replace(PART, validator=LATER)
 WHOLE = Head(200, length=100_000, etag='"v1"')

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -169,6 +167,9 @@ def _get_one(sources: Sources, config: FetchConfig, policies: Policies, options:
             config, dest=target.parent if target.is_absolute() else Path(config.dest) / target.parent
         )
         return _get_all(read_named(sources.urls[0], target.name), config, policies, options)
+    import shutil
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="bulkfetch-") as folder:
         code = _get_all(
             read_named(sources.urls[0], "body"),

@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from importlib import import_module
 from typing import Any
 
 import click
 
 from bulkfetch._version import __version__
-from bulkfetch.cli.demo import demo
-from bulkfetch.cli.get import get, plan
-from bulkfetch.cli.inspect import failed, status, verify
 from bulkfetch.errors import BulkfetchError, DestinationLocked, DiskFailed
-from bulkfetch.printing import flush_or_divert
+from bulkfetch.streams import flush_or_divert
 from bulkfetch.summary import EXIT_LOCKED, EXIT_SIGINT, EXIT_STOPPED, EXIT_USAGE
 
 EXAMPLES = """\b
@@ -31,15 +29,41 @@ EXIT_STATUSES = (
     "Exit status: 0 all well; 1 an entry failed; 2 usage; 3 unreadable lines; 4 another run holds the "
     "destination; 5 stopped early and resumable; 130, 143 by SIGINT, SIGTERM."
 )
+TRANSPORTS = "transport: own connections for plain requests; requests for proxies, auth and cookies"
+
+# Command -> module under `cli`; imported when it is asked for, so that the others cost nothing.
+_COMMANDS = {
+    "get": "get",
+    "plan": "get",
+    "status": "inspect",
+    "failed": "inspect",
+    "verify": "inspect",
+    "demo": "demo",
+}
+
+
+class _Commands(click.Group):
+    """A group that imports each command on first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = import_module(f"bulkfetch.cli.{_COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
 
 
 def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
-        click.echo(f"bulkfetch {__version__}")
+        click.echo(f"bulkfetch {__version__}\n{TRANSPORTS}")
         ctx.exit()
 
 
 @click.group(
+    cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help=f"{EXAMPLES}\nConcurrent bulk fetcher: a manifest of URLs becomes verified files.",
     epilog=EXIT_STATUSES,
@@ -50,14 +74,10 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
     is_eager=True,
     expose_value=False,
     callback=_print_version,
-    help="Show the version.",
+    help="Show the version, and which transport serves what.",
 )
 def cli() -> None:
     """Group of all commands."""
-
-
-for command in (get, plan, status, failed, verify, demo):
-    cli.add_command(command)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import urllib.request
 from collections.abc import Callable
 from typing import Any
 
@@ -82,7 +81,7 @@ def build_config(options: dict[str, Any]) -> FetchConfig:
     )
     proxy = options.get("proxy")
     if proxy is None:
-        known["proxies"] = tuple(urllib.request.getproxies_environment().items())
+        known["proxies"] = _environment_proxies()
         known["no_proxy"] = _first_variable("no_proxy", "NO_PROXY") or ""
     else:
         known["proxies"] = () if proxy == "none" else (("all", proxy),)
@@ -92,6 +91,14 @@ def build_config(options: dict[str, Any]) -> FetchConfig:
     config = FetchConfig(**known)
     config.validate()
     return config
+
+
+def _environment_proxies() -> tuple[tuple[str, str], ...]:
+    if not any(name.lower().endswith("_proxy") for name in os.environ):
+        return ()
+    from urllib.request import getproxies_environment  # loads an HTTP client and a mail parser
+
+    return tuple(getproxies_environment().items())
 
 
 def _first_variable(*names: str) -> str | None:

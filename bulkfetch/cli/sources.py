@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -67,6 +66,8 @@ class Sources:
 
     def _read_remote(self, url: str, config: FetchConfig, policies: Policies) -> Entries:
         """Fetch a manifest with the run's own options, then read it."""
+        import tempfile
+
         from bulkfetch.fetcher import fetch_one
 
         with tempfile.TemporaryDirectory(prefix="bulkfetch-") as folder:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
 import sys
@@ -37,12 +36,16 @@ def _estimate(now: float, uptime: float) -> str:
 
 
 def _windows_uptime() -> float:
+    import ctypes
+
     count = ctypes.CDLL("kernel32").GetTickCount64
     count.restype = ctypes.c_ulonglong
     return float(count()) / 1000.0
 
 
 def _sysctl(name: bytes) -> str:
+    import ctypes
+
     buffer = ctypes.create_string_buffer(128)
     size = ctypes.c_size_t(len(buffer))
     call = ctypes.CDLL(None, use_errno=True).sysctlbyname

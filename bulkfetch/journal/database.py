@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
@@ -132,6 +131,8 @@ def storable(value: Any) -> Any:
 
 def _is_full(path: Path) -> bool:
     try:
+        import shutil  # and with it every kind of archive
+
         return shutil.disk_usage(path.parent).free < _TIGHT
     except OSError:
         return False

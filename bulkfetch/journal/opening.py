@@ -8,7 +8,6 @@ import functools
 import os
 import sqlite3
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -102,6 +101,8 @@ def _open(path: Path, opener: Opener) -> Database:
 def _has_locks(folder: Path) -> bool:
     """Say whether the file system has what SQLite locks with; where not, the destination's lock must do."""
     if sys.platform != "win32":
+        import tempfile
+
         try:
             with tempfile.TemporaryFile(dir=folder) as probe:
                 fcntl.lockf(probe, fcntl.LOCK_EX | fcntl.LOCK_NB)

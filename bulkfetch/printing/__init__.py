@@ -1,7 +1,7 @@
 """Results for other programs: records on stdout, and files of events and failures."""
 
 from bulkfetch.printing.files import EventsFile, FailedFile, LineFile, failed_record
-from bulkfetch.printing.stdout import ResultWriter, flush_or_divert
+from bulkfetch.printing.stdout import ResultWriter
 from bulkfetch.printing.template import Printer, parse_print, path_prefix
 
 __all__ = [
@@ -11,7 +11,6 @@ __all__ = [
     "Printer",
     "ResultWriter",
     "failed_record",
-    "flush_or_divert",
     "parse_print",
     "path_prefix",
 ]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO
 
 from bulkfetch.models import Outcome
 from bulkfetch.printing.template import Printer, path_prefix
@@ -60,31 +59,8 @@ class ResultWriter:
         os.set_blocking(self._stream.fileno(), True)
 
 
-def flush_or_divert(*streams: TextIO | None) -> None:
-    """Flush streams at the very end; what a full or broken one still holds goes nowhere.
-
-    Python would try once more while it exits, complain, and turn the exit status into 120 (P06, P08).
-    """
-    for stream in streams:
-        if stream is None:
-            continue
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            _divert(stream)
-
-
 def _is_broken_pipe(exc: Exception) -> bool:
     # Windows says EINVAL where the reader of a pipe has gone
     return isinstance(exc, BrokenPipeError) or (
         os.name == "nt" and isinstance(exc, OSError) and exc.errno == 22
     )
-
-
-def _divert(stream: TextIO) -> None:
-    with suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        try:
-            os.dup2(nowhere, stream.fileno())
-        finally:
-            os.close(nowhere)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
-import shutil
 import stat
 import time
 from collections.abc import Iterator
@@ -85,7 +83,7 @@ class LocalStore:
 
     def new_part(self, key: bytes, name: str) -> Part:
         """Create an empty part that no one else can have; raises `DiskFailed`."""
-        token = secrets.token_hex(4)
+        token = os.urandom(4).hex()
         file = _part_file(key, token)
         try:
             folder = self._parts_folder()
@@ -188,6 +186,8 @@ class LocalStore:
     def free_bytes(self) -> int | None:
         """Return the free space of the destination's file system, where the system tells."""
         try:
+            import shutil  # and with it every kind of archive
+
             return shutil.disk_usage(self._root).free
         except OSError:
             return None

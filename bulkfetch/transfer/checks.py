@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
-
 from bulkfetch import errors
 from bulkfetch.models import Entry, Head, Task
 from bulkfetch.policy import HostPolicy
@@ -60,6 +58,8 @@ def check_html(
     """Refuse a page under a name that promises something else (faults B26, R17)."""
     if head.content_type not in HTML_TYPES or policy.allow_html:
         return
+    import mimetypes  # reads the system's tables when it is used
+
     promised, _ = mimetypes.guess_type(task.path, strict=False)
     if promised is None or promised in HTML_TYPES:
         return

@@ -10,15 +10,36 @@ Sessions are one per origin, follow no redirects, read no environment and share 
 Foreign exceptions end here: `open` and `read` raise `TransferError` alone.
 """
 
-import logging
+from __future__ import annotations
 
-from bulkfetch.transport.applied import Applied
-from bulkfetch.transport.mapping import map_error
-from bulkfetch.transport.origins import Transport, route_through
-from bulkfetch.transport.reply import Reply
-from bulkfetch.transport.sessions import is_replaced
-from bulkfetch.transport.versions import versions
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from bulkfetch.transport.proxies import route_through
+from bulkfetch.transport.replaced import is_replaced
+
+if TYPE_CHECKING:
+    from bulkfetch.transport.applied import Applied
+    from bulkfetch.transport.mapping import map_error
+    from bulkfetch.transport.origins import Transport
+    from bulkfetch.transport.reply import Reply
+    from bulkfetch.transport.versions import versions
+
+# Loaded on first use: a run that needs no `requests` does not wait for it.
+_HOME = {
+    "Applied": "applied",
+    "Reply": "reply",
+    "Transport": "origins",
+    "map_error": "mapping",
+    "versions": "versions",
+}
 
 __all__ = ["Applied", "Reply", "Transport", "is_replaced", "map_error", "route_through", "versions"]
 
-logging.getLogger("urllib3").addHandler(logging.NullHandler())  # not on stderr unless the caller logs
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'bulkfetch.transport' has no attribute {name!r}")
+    value = getattr(import_module(f"bulkfetch.transport.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

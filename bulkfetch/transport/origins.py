@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import OrderedDict
@@ -9,9 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import requests
 
-from bulkfetch.auth import text_of
 from bulkfetch.config import FetchConfig
-from bulkfetch.errors import NotAuthorised, UsageError
 from bulkfetch.headers import parse_head
 from bulkfetch.models import Head, Origin
 from bulkfetch.policy import HostPolicy, Policies
@@ -22,10 +21,12 @@ from bulkfetch.transport.applied import Applied
 from bulkfetch.transport.current import PeerOf, current, host_part
 from bulkfetch.transport.mapping import map_error
 from bulkfetch.transport.oauth import Route
-from bulkfetch.transport.proxies import proxy_for
+from bulkfetch.transport.proxies import route_through
 from bulkfetch.transport.reply import Reply
 from bulkfetch.transport.sessions import OriginSession
 from bulkfetch.watchdog import Lease
+
+logging.getLogger("urllib3").addHandler(logging.NullHandler())  # not on stderr unless the caller logs
 
 _MOST_SESSIONS = 256  # sessions kept; idle ones beyond are closed, oldest use first
 
@@ -157,20 +158,6 @@ class Transport:
     def _release(self, session: OriginSession) -> None:
         with self._lock:
             session.users -= 1
-
-
-def route_through(origin: Origin, policy: HostPolicy, config: FetchConfig) -> str | None:
-    """Return the URL of the proxy that `origin` is asked through.
-
-    Raises:
-        NotAuthorised: the proxy's URL is a secret that cannot be had.
-    """
-    if policy.proxy is None:
-        return proxy_for(origin, config.proxies, config.no_proxy)
-    try:
-        return text_of(policy.proxy) or None
-    except UsageError as exc:
-        raise NotAuthorised(f"no proxy for {origin}: {exc}") from exc
 
 
 def _read_head(response: requests.Response) -> Head:

@@ -5,7 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
 
+from bulkfetch.auth import text_of
+from bulkfetch.config import FetchConfig
+from bulkfetch.errors import NotAuthorised, UsageError
 from bulkfetch.models import Origin
+from bulkfetch.policy import HostPolicy
+
+
+def route_through(origin: Origin, policy: HostPolicy, config: FetchConfig) -> str | None:
+    """Return the URL of the proxy that `origin` is asked through.
+
+    Raises:
+        NotAuthorised: the proxy's URL is a secret that cannot be had.
+    """
+    if policy.proxy is None:
+        return proxy_for(origin, config.proxies, config.no_proxy)
+    try:
+        return text_of(policy.proxy) or None
+    except UsageError as exc:
+        raise NotAuthorised(f"no proxy for {origin}: {exc}") from exc
 
 
 def proxy_for(origin: Origin, proxies: Iterable[tuple[str, str]], no_proxy: str) -> str | None:

@@ -20,7 +20,6 @@ from bulkfetch.transport.current import present_lease
 from bulkfetch.transport.oauth import Route
 
 _MOST_COOKIES = 64  # per origin (fault X07)
-_SEND = HTTPAdapter.send
 
 
 class _Adapter(HTTPAdapter):
@@ -72,11 +71,6 @@ class _Fields:
     def info(self) -> Message:
         """Return the header fields."""
         return self._fields
-
-
-def is_replaced() -> bool:
-    """Say whether a test stands in for the adapter, as the `responses` library does."""
-    return HTTPAdapter.send is not _SEND
 
 
 class _Session(requests.Session):
