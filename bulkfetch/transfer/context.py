@@ -10,6 +10,7 @@ from bulkfetch.config import FetchConfig
 from bulkfetch.events import Progress
 from bulkfetch.exchange import Exchange
 from bulkfetch.limits import NoLimit, TokenBucket
+from bulkfetch.models import Sharing
 from bulkfetch.store import LocalStore
 from bulkfetch.watchdog import Lease
 
@@ -24,4 +25,4 @@ class Context:
     bucket: TokenBucket | NoLimit
     stop: threading.Event
     lease: Lease
-    emit: Callable[[Progress], None]  # never blocks
+    emit: Callable[[Progress | Sharing], None]  # never blocks
