@@ -41,6 +41,7 @@ class FetchConfig:
     per_host: int = 6
     host_rate: float | None = None  # requests per second and host
     limit_rate: float | None = None  # bytes per second for the whole run
+    segments: int | str = 1  # ranges of one large file in flight at once; "auto": as many as seem to pay
     retries: int = 5  # further attempts after the first
     backoff: float = 1.0
     backoff_cap: float = 60.0
@@ -77,6 +78,8 @@ class FetchConfig:
             raise UsageError(f"existing is one of {', '.join(EXISTING)}, not {self.existing!r}")
         if self.transport not in TRANSPORTS:
             raise UsageError(f"transport is one of {', '.join(TRANSPORTS)}, not {self.transport!r}")
+        if self.segments != "auto" and (not isinstance(self.segments, int) or self.segments < 1):
+            raise UsageError(f"segments must be at least 1 or auto, not {self.segments!r}")
         if self.digest != "none" and self.digest not in ALGORITHMS:
             raise UsageError(f"digest is one of {', '.join(ALGORITHMS)} or none, not {self.digest!r}")
         if self.ca_bundle is not None and not Path(self.ca_bundle).exists():

@@ -110,6 +110,7 @@ class Retrying(Event):
     delay: float  # seconds until the next may start
     kept: int  # bytes kept
     failure: Failure
+    goes_on: bool = False  # other ranges of the file are not affected
 
     def _fields(self) -> dict[str, Any]:
         fields = {"path": self.path, "url": self.url, "attempt": self.attempt}

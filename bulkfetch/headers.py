@@ -68,6 +68,7 @@ def parse_head(status: int, reason: str, pairs: Iterable[tuple[str, str]], now: 
         codings=parse_codings(fields.get("content-encoding", ())),
         retry_after=parse_retry_after(_single(fields, "retry-after"), now if sent is None else sent),
         location=fields["location"][0] if "location" in fields else None,
+        has_ranges=status == 206 or _single(fields, "accept-ranges").lower() == "bytes",
     )
 
 

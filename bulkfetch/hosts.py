@@ -100,7 +100,7 @@ class HostSlot:
             return []
         batch: list[Task] = []
         room = min(most, int(_BATCH_SECONDS / self.pace)) - 1
-        while len(batch) < room and (self.ready[0].entry.size or 0) <= _SMALL:
+        while len(batch) < room and _is_small(self.ready[0]):
             batch.append(self.ready.popleft())
         return batch
 
@@ -164,3 +164,7 @@ class HostSlot:
     def _refuse(self, refusal: Failure, until: float) -> None:
         self.refusal = refusal
         self.refused_until = max(self.refused_until, until)
+
+
+def _is_small(task: Task) -> bool:
+    return task.share is None and (task.entry.size or 0) <= _SMALL

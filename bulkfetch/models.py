@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
+Gap = tuple[int, int]  # first byte, and the one after the last
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -94,6 +95,7 @@ class PartInfo:
     validator: str | None = None  # strong ETag or HTTP date; None forbids resuming
     total: int | None = None  # whole length the server named
     token: str = ""  # random part of the part file's name; "" is no part
+    missing: tuple[Gap, ...] = ()  # the gaps, where bytes past the first one are there too
 
 
 NO_PART = PartInfo()
@@ -105,6 +107,26 @@ class Check(NamedTuple):
     size: int | None = None
     digests: tuple[tuple[str, str], ...] = ()
     reason: str = ""  # told with the outcome when it is
+
+
+class Shared(Protocol):
+    """One unfinished file that several attempts fetch ranges of; workers change it, anyone may look."""
+
+    @property
+    def url(self) -> str:
+        """What the ranges are asked of."""
+
+    @property
+    def part(self) -> PartInfo:
+        """What is stored by now."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no further range will be asked for."""
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether there is a range to ask for now."""
 
 
 class Task(NamedTuple):
@@ -129,6 +151,15 @@ class Task(NamedTuple):
     received: int = 0  # body bytes of earlier attempts
     started: float = 0.0  # monotonic time of the first attempt
     came_from_public: bool = False  # a server at a public address redirected here, if hops > 0
+    share: Shared | None = None  # ask for a range of this file
+
+
+class Sharing(NamedTuple):
+    """A worker found that a file may be fetched in several ranges at once."""
+
+    task: Task
+    share: Shared
+    ranges: int  # how many besides the worker's own
 
 
 class Head(NamedTuple):
@@ -148,6 +179,7 @@ class Head(NamedTuple):
     codings: tuple[str, ...] = ()  # content codings in the order applied, identity left out
     retry_after: float | None = None  # seconds
     location: str | None = None
+    has_ranges: bool = False  # the server offers byte ranges of this file
 
 
 class BodyPlan(NamedTuple):
@@ -189,7 +221,7 @@ class Done(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """What one attempt came to: exactly one of done, redirect and failure."""
+    """What one attempt came to: one of done, redirect and failure; none for a range of a shared file."""
 
     number: int
     received: int = 0  # body bytes over the wire

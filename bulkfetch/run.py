@@ -17,15 +17,26 @@ from bulkfetch.events import Event, Progress
 from bulkfetch.inbox import Inbox
 from bulkfetch.intake import Intake
 from bulkfetch.journal import Journal
-from bulkfetch.models import Attempt, BadLine, Done, Entry, Failure, Outcome, PartInfo, Status, Task
+from bulkfetch.models import (
+    Attempt,
+    BadLine,
+    Done,
+    Entry,
+    Failure,
+    Outcome,
+    PartInfo,
+    Sharing,
+    Status,
+    Task,
+)
 from bulkfetch.planner import Planner
 from bulkfetch.policy import Policies
 from bulkfetch.safetext import redact, redact_url
-from bulkfetch.scheduler import Ended, Moved, Requeued, Scheduler, Step
+from bulkfetch.scheduler import Ended, Moved, Partial, Requeued, Scheduler, Step
 from bulkfetch.summary import Summary
 from bulkfetch.urls import origin_of
 
-Message = Report | Progress
+Message = Report | Progress | Sharing
 
 _TURN = 0.1  # seconds; longest wait, so that the display and the deadlines are looked at
 _FLUSH_AFTER = 0.05  # seconds an outcome may wait for others before they are written together
@@ -213,6 +224,8 @@ class Run:
         for message in messages:
             if isinstance(message, Progress):
                 self._progressed(message)
+            elif isinstance(message, Sharing):
+                self._scheduler.share(message, now)
             else:
                 self._ended_attempt(message, now)
 
@@ -234,18 +247,21 @@ class Run:
             self._moved(step, attempt)
             return
         if isinstance(step, Requeued):
-            self._requeued(step, attempt)
+            self._requeued(step, step.by or attempt)
+        elif isinstance(step, Partial):
+            self._ended_range(step)
         else:
-            self._ended(step, attempt)
+            self._ended(step, step.by or attempt)
         for other, refusal in step.dropped:
             self._fail(other, refusal)
 
     def _requeued(self, step: Requeued, attempt: Attempt) -> None:
         task, failure = step.task, _redacted(step.failure)
         self.summary.retries += 1
-        self._keep_part(task.key, task.part)
-        shown = (task.path, redact_url(attempt.url), attempt.number, step.delay, task.part.offset)
-        self._emit(events.Retrying(task.key, *shown, failure))
+        part = task.share.part if task.share else task.part
+        self._keep_part(task.key, part)
+        shown = (task.path, redact_url(attempt.url), attempt.number, step.delay, part.offset)
+        self._emit(events.Retrying(task.key, *shown, failure, goes_on=task.share is not None))
         if step.cooldown:
             self._emit(events.Cooling(str(origin_of(attempt.url)), step.cooldown, failure.message))
 
@@ -266,6 +282,11 @@ class Run:
         elif step.failure is not None:
             self._keep_part(task.key, task.part)
             self._fail(task, step.failure, attempt)
+
+    def _ended_range(self, step: Partial) -> None:
+        self._keep_part(step.task.key, step.part)
+        if step.failure is not None and step.failure.fatal:
+            self.stop(step.failure.message)
 
     def _keep_part(self, key: bytes, part: PartInfo) -> None:
         if part.token:

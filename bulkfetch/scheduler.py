@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
+from bulkfetch.groups import Group, as_range, is_stale
 from bulkfetch.hosts import HostLimits, HostSlot
-from bulkfetch.models import Attempt, Failure, Origin, Task
-from bulkfetch.retry import MOST_STALE, count_failure
+from bulkfetch.models import Attempt, Failure, Origin, PartInfo, Sharing, Task
+from bulkfetch.retry import count_failure
 from bulkfetch.urls import origin_of, split_userinfo
 
 _THROTTLES = frozenset({"throttled"})
@@ -27,6 +28,7 @@ _NEXT_MIRROR = frozenset({  # no retry mends these, another mirror may
 _MOST_SLOTS = 4096  # host records kept although idle
 
 Dropped = tuple[tuple[Task, Failure], ...]  # tasks of a host that is given up, which fail with it
+NOTHING_DROPPED: Dropped = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Requeued:
     failure: Failure
     cooldown: float = 0.0  # seconds the whole origin that was asked waits, if it wants that
     dropped: Dropped = ()
+    by: Attempt | None = None  # as in `Ended`
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +58,20 @@ class Ended:
     task: Task
     failure: Failure | None
     dropped: Dropped = ()
+    by: Attempt | None = None  # the one that decided, where several fetched ranges of the file
 
 
-Step = Requeued | Moved | Ended
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """A range of a file has ended; others of the same file are still to come."""
+
+    task: Task
+    part: PartInfo  # what there is of the file
+    failure: Failure | None  # why no further range is asked for in its place
+    dropped: Dropped = ()
+
+
+Step = Requeued | Moved | Ended | Partial
 
 
 class Scheduler:
@@ -78,6 +92,7 @@ class Scheduler:
         self._timers: list[tuple[float, int, HostSlot, Task | None]] = []
         self._order = count()
         self._most_slots = _MOST_SLOTS
+        self._groups: dict[bytes, Group] = {}  # by key of the task
         self.queued = 0  # admitted, not running
         self.active = 0  # running
 
@@ -125,6 +140,12 @@ class Scheduler:
             self._offer(slot, now)
         self.queued += len(tasks)
 
+    def share(self, sharing: Sharing, now: float) -> None:
+        """Let further ranges of a file be asked for, each as a task behind those that wait already."""
+        task, share, ranges = sharing
+        self._groups[task.key] = Group(share, 1 + ranges, task.received)
+        self._queue(as_range(task, share), ranges, now)
+
     def waiting(self, origin: Origin) -> int:
         """Return how many tasks of `origin` wait in memory."""
         slot = self._slots.get(origin)
@@ -140,10 +161,13 @@ class Scheduler:
         if frees:
             slot.active -= 1
             self.active -= 1
-        if attempt.failure is None:
+        group = self._groups.get(task.key)
+        if group is not None:
+            step = self._settle_range(slot, group, task, attempt, now)
+        elif attempt.failure is None:
             slot.succeed(attempt.seconds)
             step = self._settle_good(task, attempt)
-        elif attempt.reused and task.stale < MOST_STALE:  # RFC 9112 section 9.3.1: our race, not their fault
+        elif is_stale(task, attempt):  # RFC 9112 section 9.3.1: our race, not their fault
             again = task._replace(stale=task.stale + 1, part=attempt.part)
             step = self._requeue(again, attempt.failure, 0.0, now)
         else:
@@ -169,6 +193,93 @@ class Scheduler:
         if attempt.redirect is not None:
             return Moved(task, attempt.redirect)
         return Ended(task, None)
+
+    # -- ranges of one file ----------------------------------------------------------------------
+
+    def _queue(self, task: Task, times: int, now: float) -> None:
+        slot = self._slot(task.origin, now)
+        slot.ready.extend([task] * times)
+        self.queued += times
+        self._offer(slot, now)
+
+    def _settle_range(self, slot: HostSlot, group: Group, task: Task, attempt: Attempt, now: float) -> Step:
+        """Settle one of the attempts at a file; the last of them settles the file."""
+        group.count(attempt)
+        cooldown, dropped = 0.0, NOTHING_DROPPED
+        if attempt.failure is not None and not is_stale(task, attempt):
+            cooldown = self._judge_host(slot, attempt, now)
+            dropped = self._drop_all(slot, now)
+        elif attempt.received:
+            slot.succeed(attempt.seconds)
+        step: Step | None = self._next_range(slot, group, task, attempt, now)
+        if group.share.is_over:
+            group.tasks -= self._withdraw(slot, task.key)
+        if step is None:
+            group.tasks -= 1
+            step = Partial(task, group.share.part, attempt.failure)
+            if not group.tasks:
+                step = self._conclude(group, task, now)
+        if isinstance(step, Requeued):
+            return replace(step, cooldown=cooldown, dropped=dropped)
+        assert not isinstance(step, Moved)  # no range is redirected
+        return replace(step, dropped=dropped) if dropped else step
+
+    def _next_range(
+        self, slot: HostSlot, group: Group, task: Task, attempt: Attempt, now: float
+    ) -> Requeued | Partial | None:
+        """Queue the worker's next range; None when it gets none."""
+        share, failure = group.share, attempt.failure
+        again = group.next_task(task, attempt, slot.limits.retry)
+        refusal = slot.refused(now)
+        if again is None or refusal is not None:
+            group.note(task, attempt._replace(failure=attempt.failure or refusal) if again else attempt)
+            return None
+        if failure is None or is_stale(task, attempt):
+            self._queue(again, 1, now)
+            return Partial(again, share.part, None)
+        step = self._requeue(again, failure, self._delay(slot, again, failure), now)
+        if isinstance(step, Requeued):
+            return step
+        group.note(task, attempt._replace(failure=step.failure))
+        return None
+
+    def _conclude(self, group: Group, task: Task, now: float) -> Step:
+        """Settle the file once the last of its attempts has ended."""
+        del self._groups[task.key]
+        task, attempt = group.conclude(task)
+        if attempt.failure is None:
+            return Ended(task, None, by=attempt)
+        step = self._try_again(self._slot(task.origin, now), task, attempt, now)
+        return replace(step, by=attempt)
+
+    def _withdraw(self, slot: HostSlot, key: bytes) -> int:
+        """Take back the tasks of one file that have not started; returns how many."""
+        kept = [task for task in slot.ready if task.key != key]
+        delayed = [row for row in self._timers if row[3] is not None and row[3].key == key]
+        if delayed:
+            self._timers = [row for row in self._timers if row[3] is None or row[3].key != key]
+            heapq.heapify(self._timers)
+        count = len(slot.ready) - len(kept) + len(delayed)
+        slot.ready = deque(kept)
+        slot.delayed -= len(delayed)
+        self.queued -= count
+        return count
+
+    def _leave_groups(self, tasks: Sequence[Task]) -> list[Task]:
+        """Return tasks of a host that is given up with a shared file as one, if nobody is at work on it."""
+        alone = []
+        for task in tasks:
+            group = self._groups.get(task.key)
+            if group is None:
+                alone.append(task)
+                continue
+            group.tasks -= 1
+            if not group.tasks:
+                del self._groups[task.key]
+                alone.append(task._replace(share=None, part=group.share.part, received=group.received))
+        return alone
+
+    # -- one attempt after another ---------------------------------------------------------------
 
     def _count(self, task: Task, attempt: Attempt) -> Task:
         return task._replace(received=task.received + attempt.received, part=attempt.part)
@@ -251,6 +362,7 @@ class Scheduler:
         tasks = [*slot.ready, *self._pop_delayed(slot)]
         slot.ready.clear()
         self.queued -= len(tasks)
+        tasks = self._leave_groups(tasks)
         return tuple((task, refusal) for task in tasks if self.add(task, now) is not None)
 
     def _pop_delayed(self, slot: HostSlot) -> list[Task]:

@@ -108,7 +108,7 @@ def test_a_file_of_that_name_that_is_not_ours_stays(store, tmp_path, monkeypatch
     part = store.new_part(KEY, "file.bin")
     part.write(b"data")
     part.finish(None, durable=False)
-    victim = tmp_path / f".bulkfetch-{part.token}.part"
+    victim = tmp_path / ".bulkfetch-0123abcd.part"
     victim.write_bytes(b"theirs")
     with pytest.raises(Exception, match="appeared there"):
         store.commit(part, "file.bin", replace=False)

@@ -294,7 +294,7 @@ def test_a_partial_answer():
     )  # fmt: skip
     assert head == Head(
         206, "OK", 500, range_start=500, range_end=999, total=1000, etag='"v1"', last_modified=DATE,
-        date=NOV_6, content_type="text/csv",
+        date=NOV_6, content_type="text/csv", has_ranges=True,
     )  # fmt: skip
 
 

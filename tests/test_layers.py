@@ -25,9 +25,9 @@ LAYERS: dict[str, float] = {
     # the one configuration; what a host allows by its own words
     "allowance": 3, "config": 3, "robots": 3,
     # pure decisions and totals
-    "resume": 4, "retry": 4, "summary": 4,
+    "resume": 4, "retry": 4, "segments": 4, "summary": 4,
     # event values; one host's state
-    "events": 5, "hosts": 5,
+    "events": 5, "groups": 5, "hosts": 5,
     # which task may start: still pure
     "scheduler": 6,
     # between threads, in real time, from the environment

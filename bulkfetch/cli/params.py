@@ -75,6 +75,20 @@ class Limit(_Type):
             self.fail(f"{value!r} is neither a count nor a percentage such as 5%", param, ctx)
 
 
+class Ranges(_Type):
+    """A number of ranges, or auto."""
+
+    name = "n|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        text = str(value)
+        if text == "auto":
+            return text
+        if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= 1024:
+            self.fail(f"{value!r} is neither auto nor a number from 1 to 1024", param, ctx)
+        return int(text)
+
+
 class Header(_Type):
     """A request header field: 'Name: value'."""
 
@@ -93,4 +107,4 @@ class Header(_Type):
         return name.strip(), text.strip()
 
 
-SIZE, RATE, DURATION, LIMIT, HEADER = Size(), Rate(), Duration(), Limit(), Header()
+SIZE, RATE, DURATION, LIMIT, RANGES, HEADER = Size(), Rate(), Duration(), Limit(), Ranges(), Header()

@@ -150,7 +150,7 @@ class Tally:
 
     def _retrying(self, event: events.Retrying) -> None:
         transfer = self.transfers.get(event.key)
-        if transfer is not None:
+        if transfer is not None and not event.goes_on:
             transfer.shown = False
             transfer.offset = event.kept
 

@@ -18,7 +18,15 @@ from bulkfetch.journal.names import Names
 from bulkfetch.journal.opening import open_readable, open_writable
 from bulkfetch.journal.reading import Reading
 from bulkfetch.journal.records import finished_values, other_values, pending_values
-from bulkfetch.journal.rows import Interruption, PathOwner, PendingRow, Row, parse_part, parse_row
+from bulkfetch.journal.rows import (
+    Interruption,
+    PathOwner,
+    PendingRow,
+    Row,
+    missing_text,
+    parse_part,
+    parse_row,
+)
 from bulkfetch.models import Outcome, PartInfo, Status
 from bulkfetch.naming import collision_key
 from bulkfetch.safetext import redact_url
@@ -184,8 +192,9 @@ class Journal(Reading):
             url: where it came from.
         """
         self._has_parts = True
-        values = (part.token, part.validator, part.total, part.offset, durable, self._boot, redact_url(url))
-        self._database.write(schema.SAVE_PART, (key, *values))
+        pinned = (part.token, part.validator, part.total)
+        values = (part.offset, durable, self._boot, redact_url(url), missing_text(part))
+        self._database.write(schema.SAVE_PART, (key, *pinned, *values))
 
     def drop_part(self, key: bytes) -> None:
         """Forget a part."""
@@ -203,7 +212,7 @@ class Journal(Reading):
         """Return the tokens of all parts that can be trusted, so that part files of no use can be told."""
         rows = self._database.fetch(schema.ALL_PARTS)
         parts = (parse_part(values, self._boot) for values in rows)
-        return {part.token for _, part in filter(None, parts) if part.offset}
+        return {part.token for _, part in filter(None, parts) if part.offset or part.missing}
 
     def _look_back(self) -> None:
         """Find earlier runs whose files may not have reached the disk, and such as broke off."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from bulkfetch.checksums import is_hex_digest
 from bulkfetch.errors import UnsafePath
-from bulkfetch.models import Entry, PartInfo, Status
+from bulkfetch.models import Entry, Gap, PartInfo, Status
 from bulkfetch.naming import checked_path
 
 _KEY = 16  # bytes
 _LIMIT = 1 << 63
 _STATES = {str(state): state for state in Status}
 _TOKEN = re.compile(r"[0-9a-f]{1,64}")
+_GAPS = re.compile(r"[0-9]{1,19}-[0-9]{1,19}(,[0-9]{1,19}-[0-9]{1,19}){0,99999}")
 _FIELD = re.compile(r"[\x20-\x7e\x80-\xff]{1,4096}")  # it goes into a request (RFC 9110 section 5.5)
 
 
@@ -84,13 +86,31 @@ def parse_part(values: Sequence[Any], boot: str) -> tuple[bytes, PartInfo] | Non
 
     Bytes written before the present boot count only as far as they were synced.
     """
-    key, token, validator, total, offset, durable, wrote_boot = values
+    key, token, validator, total, offset, durable, wrote_boot, missing = values
     if not isinstance(key, bytes) or not isinstance(token, str) or not _TOKEN.fullmatch(token):
         return None
-    kept = size_of(offset if boot and wrote_boot == boot else durable) or 0
+    is_sure = boot and wrote_boot == boot
+    kept = size_of(offset if is_sure else durable) or 0
     if total is not None and (size_of(total) is None or kept > total):
         return None
-    return key, PartInfo(kept, _field(validator), total, token)
+    gaps = _gaps(missing, kept, total) if is_sure else ()
+    return key, PartInfo(kept, _field(validator), total, token, gaps)
+
+
+def missing_text(part: PartInfo) -> str | None:
+    """Return the gaps of a part as the journal keeps them: 0-99,500-999, both ends included."""
+    return ",".join(f"{start}-{end - 1}" for start, end in part.missing) or None
+
+
+def _gaps(text: Any, kept: int, total: int | None) -> tuple[Gap, ...]:
+    """Return the gaps of a part, the first where its offset is; none that cannot be right."""
+    if not isinstance(text, str) or total is None or not _GAPS.fullmatch(text):
+        return ()
+    pairs = (gap.split("-") for gap in text.split(","))
+    gaps = tuple((int(first), int(last) + 1) for first, last in pairs)
+    edges = [edge for gap in gaps for edge in gap]
+    in_order = all(a < b for a, b in pairwise(edges))
+    return gaps if in_order and edges[0] == kept and edges[-1] <= total else ()
 
 
 def size_of(value: Any) -> int | None:

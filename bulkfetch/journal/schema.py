@@ -25,7 +25,7 @@ TABLES = (
     "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER)",
     """CREATE TABLE IF NOT EXISTS parts (
         key BLOB PRIMARY KEY, token TEXT NOT NULL, validator TEXT, total INTEGER,
-        "offset" INTEGER NOT NULL, durable INTEGER NOT NULL, boot TEXT NOT NULL, url TEXT)
+        "offset" INTEGER NOT NULL, durable INTEGER NOT NULL, boot TEXT NOT NULL, url TEXT, missing TEXT)
         WITHOUT ROWID""",
 )
 # Fail where a table or a column is missing.
@@ -34,7 +34,7 @@ PROBES = (
     "SELECT id, key, owns, path, url, state, run, written, size, mtime_ns, digest, etag, last_modified,"
     " final_url, received, attempts, seconds, finished, kind, status_code, message, source, line, entry"
     " FROM entries LIMIT 0",
-    'SELECT key, token, validator, total, "offset", durable, boot, url FROM parts LIMIT 0',
+    'SELECT key, token, validator, total, "offset", durable, boot, url, missing FROM parts LIMIT 0',
     "SELECT hash, id FROM names LIMIT 0",
     "SELECT name, value FROM meta LIMIT 0",
 )
@@ -84,7 +84,7 @@ FIND_IDS = Many(
 FIND_PATH_IDS = Many("SELECT hash, id FROM names WHERE hash IN (", "?", ")")
 FIND_ROWS = Many(f"SELECT {_ROW} FROM entries WHERE id IN (", "?", ")")
 FIND_OWNERS = Many(f"SELECT {_ROW} FROM entries WHERE owns = 1 AND id IN (", "?", ")")
-ALL_PARTS = 'SELECT key, token, validator, total, "offset", durable, boot FROM parts'
+ALL_PARTS = 'SELECT key, token, validator, total, "offset", durable, boot, missing FROM parts'
 FIND_PARTS = Many(f"{ALL_PARTS} WHERE key IN (", "?", ")")
 FINISHED = (
     f"SELECT id, {_ROW} FROM entries"
@@ -107,6 +107,6 @@ DROP_PARTS = Many("DELETE FROM parts WHERE key IN (", "?", ")")
 ADD_NAMES = Many("INSERT OR REPLACE INTO names (hash, id) VALUES ", "(?, ?)", "")
 UNNAMED = "SELECT id, key, path, owns FROM entries WHERE id > ? ORDER BY id"
 SAVE_PART = (
-    'INSERT OR REPLACE INTO parts (key, token, validator, total, "offset", durable, boot, url)'
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    'INSERT OR REPLACE INTO parts (key, token, validator, total, "offset", durable, boot, url, missing)'
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )

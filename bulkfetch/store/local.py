@@ -99,26 +99,43 @@ class LocalStore:
     def adopt_part(self, key: bytes, token: str, offset: int, name: str) -> Part | None:
         """Open the part another attempt left, cut to `offset`; None when it cannot be trusted.
 
-        It must be a regular file with one link (fault F08) and hold at least one wanted byte.
+        It must hold at least one wanted byte.
         """
+        part, size = self._open_part(key, token, name)
+        if part is None:
+            return None
+        keep = min(offset, size)
+        if keep <= 0:
+            part.close()
+            return None
+        try:
+            if size > keep:  # bytes past the trusted offset may be anything (fault R21)
+                part.cut(keep)
+            part.seek(keep)
+        except DiskFailed:
+            part.close()
+            raise
+        return part
+
+    def share_part(self, key: bytes, token: str, name: str) -> tuple[Part | None, int]:
+        """Open a part that others write to as well, and return its size; None when it cannot be trusted."""
+        part, size = self._open_part(key, token, name)
+        if part is not None:
+            part.is_shared = True
+        return part, size
+
+    def _open_part(self, key: bytes, token: str, name: str) -> tuple[Part | None, int]:
+        """Open a part that is there, at its first byte: a regular file with one link (fault F08)."""
         folder, file = self._parts_folder(), _part_file(key, token)
         try:
             fd = os.open(folder.prefix + file, _OLD, dir_fd=folder.fd)
-        except OSError:
-            return None
-        try:
             found = os.fstat(fd)
-            keep = min(offset, found.st_size)
-            if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or keep <= 0:
-                os.close(fd)
-                return None
-            if found.st_size > keep:  # bytes past the trusted offset may be anything (fault R21)
-                os.ftruncate(fd, keep)
-            os.lseek(fd, keep, os.SEEK_SET)
-        except OSError as exc:
+        except OSError:
+            return None, 0
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
             os.close(fd)
-            raise from_os_error(exc, clean(name)) from exc
-        return Part(fd, folder, file, token, keep, clean(name))
+            return None, 0
+        return Part(fd, folder, file, token, 0, clean(name)), found.st_size
 
     def discard(self, part: Part) -> None:
         """Remove a part this run owns."""

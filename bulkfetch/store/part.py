@@ -15,9 +15,9 @@ _GIVEN_UP = 128 * 1024  # bytes
 
 
 class Part:
-    """An unfinished file; one worker owns it."""
+    """An unfinished file; each worker that writes to it has a handle of its own."""
 
-    __slots__ = ("_fd", "file", "folder", "is_spoiled", "mode", "name", "offset", "token")
+    __slots__ = ("_fd", "file", "folder", "is_shared", "is_spoiled", "mode", "name", "offset", "token")
 
     def __init__(self, fd: int, folder: Folder, file: str, token: str, offset: int, name: str) -> None:
         self._fd = fd
@@ -27,6 +27,7 @@ class Part:
         self.offset = offset  # where the next byte goes
         self.name = name  # the destination, for messages
         self.mode = 0o600  # permissions, known once finished
+        self.is_shared = False  # others write further on
         self.is_spoiled = False  # its bytes must not be trusted (fault F06)
 
     def write(self, data: bytes | memoryview) -> None:
@@ -44,6 +45,8 @@ class Part:
 
     def _make_room(self) -> None:
         """Give up what was half written and some more: the journal needs a little to record the rest."""
+        if self.is_shared:
+            return
         keep = max(self.offset - _GIVEN_UP, self.offset // 2)
         with contextlib.suppress(OSError):
             os.ftruncate(self._fd, keep)
@@ -56,11 +59,18 @@ class Part:
                 raise OSError(errno.EIO, "the system takes no more bytes")
             rest = rest[written:]
 
-    def read_back(self) -> Iterator[bytes]:
-        """Yield the bytes kept so far, then stand at their end again."""
+    def seek(self, offset: int) -> None:
+        """Let the next byte go to `offset`."""
         try:
-            os.lseek(self._fd, 0, os.SEEK_SET)
-            left = self.offset
+            self.offset = os.lseek(self._fd, offset, os.SEEK_SET)
+        except OSError as exc:
+            raise from_os_error(exc, self.name) from exc
+
+    def read_back(self, start: int = 0) -> Iterator[bytes]:
+        """Yield the bytes from `start` to where the next one goes, then stand there again."""
+        try:
+            os.lseek(self._fd, start, os.SEEK_SET)
+            left = self.offset - start
             while left > 0:
                 data = os.read(self._fd, min(_READ, left))
                 if not data:
@@ -73,12 +83,15 @@ class Part:
 
     def restart(self) -> None:
         """Throw away what is there."""
+        self.seek(0)
+        self.cut(0)
+
+    def cut(self, size: int) -> None:
+        """Throw away what comes after `size` bytes."""
         try:
-            os.lseek(self._fd, 0, os.SEEK_SET)
-            os.ftruncate(self._fd, 0)
+            os.ftruncate(self._fd, size)
         except OSError as exc:
             raise from_os_error(exc, self.name) from exc
-        self.offset = 0
 
     def sync(self) -> None:
         """Make the bytes durable; after a failure none of them is trusted (fault F06)."""

@@ -13,6 +13,7 @@ from bulkfetch.transfer.body import Body
 from bulkfetch.transfer.checks import check_replacing, check_room, check_size
 from bulkfetch.transfer.context import Context
 from bulkfetch.transfer.existing import judge_existing
+from bulkfetch.transfer.ranges import Ranges
 from bulkfetch.transfer.trail import Trail
 
 
@@ -23,26 +24,28 @@ def run_attempt(task: Task, context: Context) -> Attempt:
     redirect: str | None = None
     failure: Failure | None = None
     lease = context.lease
-    trail, body = Trail(task, context), Body(task, context)
+    trail, body, ranges = Trail(task, context), Body(task, context), Ranges(task, context)
     lease.begin(task.deadline or float("inf"))
     try:
         if context.stop.is_set():
             raise errors.Stopped("the run was stopped")
         done = judge_existing(task, context) if task.check else None
         if done is None:
-            redirect, done = _fetch(task, context, trail, body)
+            redirect, done = _fetch(task, context, trail, body, ranges)
     except Exception as exc:  # noqa: BLE001 - the worker's border: a bug fails one entry, not the run
         failure = body.keep_or_discard(errors.to_failure(exc))
     finally:
         lease.end()
+    ranges.end(failure, body.left)
+    share = ranges.share
     return Attempt(
         number=task.attempt,
-        received=body.received,
+        received=body.received + ranges.received,
         seconds=time.monotonic() - started,
         failure=failure,
         redirect=redirect,
         done=done,
-        part=body.left,
+        part=share.part if share else body.left,
         reused=failure is not None and failure.kind == "reset" and lease.reused,
         url=trail.url,
         hops=trail.hops,
@@ -50,8 +53,12 @@ def run_attempt(task: Task, context: Context) -> Attempt:
     )
 
 
-def _fetch(task: Task, context: Context, trail: Trail, body: Body) -> tuple[str | None, Done | None]:
+def _fetch(
+    task: Task, context: Context, trail: Trail, body: Body, ranges: Ranges
+) -> tuple[str | None, Done | None]:
     """Return where another origin has the file, or the file done."""
+    if ranges.reopen(body.new_digests):
+        return _fetch_range(trail, body, ranges)
     asked = body.adopt()
     while True:
         reply = trail.follow(asked)
@@ -60,12 +67,35 @@ def _fetch(task: Task, context: Context, trail: Trail, body: Body) -> tuple[str 
             return reply, None
         try:
             plan = _plan(task, context, body, reply, asked_range=bool(asked))
-            body.receive(reply, plan)
+            is_shared = ranges.begin(body, reply.head, plan, trail.url)
+            if is_shared:
+                ranges.receive(reply)
+            else:
+                body.receive(reply, plan)
         finally:
             reply.close()
+        if is_shared:
+            return None, ranges.finish(body)
         asked = body.ask_on(plan)
         if not asked:
             return None, body.finish(reply.head, plan)
+
+
+def _fetch_range(trail: Trail, body: Body, ranges: Ranges) -> tuple[str | None, Done | None]:
+    """Bring one range of a file; returns where another origin has it, or the file where it is whole now."""
+    asked = ranges.ask()
+    if not asked:  # others are at work on all there is
+        return None, None
+    reply = trail.follow(asked)
+    if isinstance(reply, str):
+        ranges.check_moved()
+        return reply, None
+    try:
+        ranges.accept(reply.head, trail.url)
+        ranges.receive(reply)
+    finally:
+        reply.close()
+    return None, ranges.finish(body)
 
 
 def _plan(task: Task, context: Context, body: Body, reply: Reply, *, asked_range: bool) -> BodyPlan:

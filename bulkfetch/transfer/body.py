@@ -44,7 +44,7 @@ class Body:
         self._part: Part | None = None
         self._validator: str | None = None  # pins the bytes in the part
         self._total: int | None = None
-        self._digests = self._new_digests()
+        self._digests = self.new_digests()
         self._is_current = False  # the part holds the version of the file that the answer tells of
         self._restarted_from = 0  # bytes an earlier attempt had stored and this one threw away
         self._durable = 0  # bytes of the part that were synced
@@ -106,6 +106,26 @@ class Body:
             self._context.store.discard(self._part)
             self._part = None
         self.left = NO_PART
+
+    # -- ranges of a file that several attempts fetch ----------------------------------------------
+
+    def new_digests(self) -> Digests:
+        """Return digests for a file that starts anew."""
+        return Digests({self._config.digest, *(name for name, _ in self._entry.digests)} - {"none"})
+
+    def lend(self, head: Head, plan: BodyPlan) -> tuple[Part, Digests]:
+        """Give away the part, where the first byte of the body goes, and the digests of what it holds."""
+        if not self._is_current:
+            self._restart(plan, head, b"")
+        part = self._part or self._context.store.new_part(self._task.key, self._task.path)
+        self._part = None
+        return part, self._digests
+
+    def take_over(self, part: Part, digests: Digests, plan: BodyPlan) -> None:
+        """Take a part that is whole."""
+        self._part, self._digests = part, digests
+        self._validator, self._total = plan.validator, plan.size
+        self._is_current = True
 
     # -- what comes ------------------------------------------------------------------------------
 
@@ -197,7 +217,7 @@ class Body:
             self._restarted_from = self._offset
             self._durable = 0
             self._part.restart()
-            self._digests = self._new_digests()
+            self._digests = self.new_digests()
         self.left = NO_PART
         self._is_current = True
         self._validator, self._total = plan.validator, plan.size
@@ -257,9 +277,6 @@ class Body:
             got = self._digests.hexdigest(name)
             if got != wanted:
                 raise errors.DigestMismatch(f"{name} is {got}, the manifest declares {wanted}")
-
-    def _new_digests(self) -> Digests:
-        return Digests({self._config.digest, *(name for name, _ in self._entry.digests)} - {"none"})
 
 
 def _read_first(reply: Reply, size: int) -> bytes | memoryview:

@@ -10,6 +10,7 @@ from bulkfetch.config import FetchConfig
 from bulkfetch.events import Progress
 from bulkfetch.exchange import Exchange
 from bulkfetch.limits import NoLimit, TokenBucket
+from bulkfetch.models import Sharing
 from bulkfetch.policy import Policies
 from bulkfetch.store import LocalStore
 from bulkfetch.watchdog import Lease
@@ -26,4 +27,4 @@ class Context:
     bucket: TokenBucket | NoLimit
     stop: threading.Event
     lease: Lease
-    emit: Callable[[Progress], None]  # never blocks
+    emit: Callable[[Progress | Sharing], None]  # never blocks

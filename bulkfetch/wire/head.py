@@ -25,15 +25,20 @@ _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 _FIELD = re.compile(rf"({_TOKEN}+):[ \t]*(.*)", re.DOTALL)
 
 _DATE = "([A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT)"
-_READ = "date|content-|last-modified|etag|connection|transfer-encoding|location|retry-after|set-cookie"
+_READ = (
+    "date|content-|last-modified|etag|connection|transfer-encoding|location|retry-after|set-cookie"
+    "|accept-ranges"
+)
 _ANY = rf"{_TOKEN}++:[\t\x20-\x7e\x80-\xff]*+"
 _LINES = (
-    rf"(?![CDELRTcdelrt]|[Ss][Ee][Tt]){_ANY}",  # settles most of what nobody reads by its first letter
+    # Settles most of what nobody reads by its first letter.
+    rf"(?![CDELRTcdelrt]|[Ss][Ee][Tt]|(?i:accept-ranges)){_ANY}",
     rf"[Dd]ate:(?(2)(?!)) *+{_DATE}[ \t]*+",  # (?(2)(?!)): no second one here
     r"[Cc]ontent-[Ll]ength:(?(3)(?!)) *+([0-9]{1,18})[ \t]*+",
     rf"[Ll]ast-[Mm]odified:(?(4)(?!)) *+{_DATE}[ \t]*+",
     r'[Ee][Tt]ag:(?(5)(?!)) *+((?:W/)?"[!#-~]*+")[ \t]*+',
     r"[Cc]ontent-[Tt]ype:(?(6)(?!)) *+([!-:<-~]++)[ \t]*+(?:;[\t -~]*+)?",
+    r"[Aa]ccept-[Rr]anges:(?(7)(?!)) *+(bytes)[ \t]*+",
     r"[Cc]onnection: *+[Kk]eep-[Aa]live[ \t]*+",
     rf"(?!(?i:{_READ})){_ANY}",
 )
@@ -56,7 +61,7 @@ def read_common(data: bytearray, end: int) -> tuple[Answer, int] | None:
     match = _COMMON.match(data, 0, min(end, MOST_BYTES))
     if match is None:
         return None
-    unchanged, sent, length, modified, etag, kind = match.groups()
+    unchanged, sent, length, modified, etag, kind, ranges = match.groups()
     head = Head(
         status=304 if unchanged else 200,
         reason="Not Modified" if unchanged else "OK",
@@ -65,6 +70,7 @@ def read_common(data: bytearray, end: int) -> tuple[Answer, int] | None:
         last_modified=_date_text(modified),
         date=None if sent is None else parse_date(str(sent, "ascii")),
         content_type="" if kind is None else str(kind, "ascii").lower(),
+        has_ranges=ranges is not None,
     )
     return Answer(head, unchanged is not None or length is not None), match.end()
 

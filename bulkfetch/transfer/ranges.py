@@ -1,0 +1,198 @@
+"""One attempt's part in a file that several attempts fetch at once, each a range of it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+from bulkfetch import errors
+from bulkfetch.checksums import Digests
+from bulkfetch.exchange import Reply
+from bulkfetch.limits import NoLimit
+from bulkfetch.models import Action, BodyPlan, Done, Failure, Head, PartInfo, Sharing, Task
+from bulkfetch.resume import plan_body
+from bulkfetch.retry import refuse_status
+from bulkfetch.segments import Claim, clip, count_ranges
+from bulkfetch.store import Part
+from bulkfetch.transfer.body import Body
+from bulkfetch.transfer.checks import HTML_TYPES, check_room, check_size
+from bulkfetch.transfer.context import Context
+from bulkfetch.transfer.share import Share
+
+_CHUNK = 1024 * 1024  # largest read
+
+
+class Ranges:
+    """The range that an attempt fetches, if it does; nothing is done for most files."""
+
+    __slots__ = ("_claim", "_context", "_is_announced", "_is_last", "_part", "_task", "received", "share")
+
+    def __init__(self, task: Task, context: Context) -> None:
+        self._task = task
+        self._context = context
+        self._claim: Claim | None = None
+        self._part: Part | None = None
+        self.share = task.share if isinstance(task.share, Share) else None
+        self._is_announced = self.share is not None
+        self._is_last = False  # this attempt has brought the last byte
+        self.received = 0
+
+    # -- beginning -------------------------------------------------------------------------------
+
+    def reopen(self, new_digests: Callable[[], Digests]) -> bool:
+        """Say whether this attempt is for a range: of a file under way, or of one an earlier run left so."""
+        known, context = self._task.part, self._context
+        if self.share is not None or not known.missing or known.total is None:
+            return self.share is not None
+        self._part, size = context.store.share_part(self._task.key, known.token, self._task.path)
+        if self._part is None:
+            return False
+        part = clip(known, size)
+        ranges = count_ranges(sum(end - start for start, end in part.missing), context.config)
+        self.share = Share(self._task.key, self._task.path, part, ranges, new_digests())
+        return True
+
+    def begin(self, body: Body, head: Head, plan: BodyPlan, url: str) -> bool:
+        """Say whether the answer that has begun is worth sharing with other workers; if so, share it."""
+        if plan.size is None or plan.validator is None or not head.has_ranges or self._task.restarts:
+            return False
+        if head.content_type in HTML_TYPES or plan.action not in (Action.RESTART, Action.APPEND):
+            return False
+        ranges = count_ranges(plan.size - plan.start, self._context.config)
+        if ranges < 2:
+            return False
+        self._part, digests = body.lend(head, plan)
+        self._part.is_shared = True
+        known = PartInfo(plan.start, plan.validator, plan.size, self._part.token)
+        self.share = Share(self._task.key, self._task.path, known, ranges, digests, plan.start)
+        self._claim = self.share.claim()
+        self._announce(head, url)
+        return True
+
+    def ask(self) -> tuple[tuple[str, str], ...]:
+        """Take a range and return the request fields for it; none when nothing is left to ask for."""
+        share = self.share
+        assert share is not None  # reopen has said so
+        part = share.part
+        claim = self._claim = share.claim()
+        if claim is None or part.validator is None:
+            return ()
+        if self._part is None:
+            self._part, _ = self._context.store.share_part(self._task.key, part.token, self._task.path)
+        if self._part is None:
+            raise errors.RangeMismatch("the part has gone")
+        self._part.seek(claim.stored)
+        return (("Range", f"bytes={claim.stored}-{claim.end - 1}"), ("If-Range", part.validator))
+
+    def accept(self, head: Head, url: str) -> None:
+        """Check that the answer is the range asked for, of the same file (see `resume.plan_body`)."""
+        share, claim = self.share, self._claim
+        assert share is not None  # ask has taken both
+        assert claim is not None
+        refused = refuse_status(head)
+        if refused is not None:
+            raise refused
+        known = share.part
+        wanted = PartInfo(claim.stored, known.validator, known.total, known.token)
+        if plan_body(wanted, head, asked_range=True).action is not Action.APPEND:
+            raise errors.RangeMismatch("the server does not send this range any more")
+        if not self._is_announced:
+            check_size(share.total, self._task.entry, self._context.policies.for_url(self._task.url))
+            check_room(sum(end - start for start, end in known.missing), self._task, self._context.store)
+            self._announce(head, url)
+
+    def check_moved(self) -> None:
+        """Refuse a redirect to another origin if other workers ask this one for the same file."""
+        if self._is_announced:
+            raise errors.RangeMismatch("the file has moved")
+
+    def _announce(self, head: Head, url: str) -> None:
+        share = self.share
+        assert share is not None  # just made
+        share.head, share.url = head, url
+        self._is_announced = True
+        self._context.emit(Sharing(self._task, share, share.ranges - 1))
+
+    # -- bytes -----------------------------------------------------------------------------------
+
+    def receive(self, reply: Reply) -> None:
+        """Store what comes, up to where another worker's range begins."""
+        share, claim, part, context = self.share, self._claim, self._part, self._context
+        assert share is not None  # begun
+        assert claim is not None
+        assert part is not None
+        bucket, lease = context.bucket, context.lease
+        is_limited = not isinstance(bucket, NoLimit)
+        size = min(_CHUNK, bucket.chunk)
+        while share.left(claim) and (data := reply.read(size)):
+            self.received += len(data)
+            lease.received = self.received
+            if is_limited:
+                lease.pause(functools.partial(bucket.take, len(data)))
+            self._write(share, claim, part, data[: share.reserve(claim, len(data))])
+            lease.check()
+        part.close()
+        if share.left(claim):
+            raise errors.Truncated("the range ended early")
+
+    def _write(self, share: Share, claim: Claim, part: Part, data: bytes | memoryview) -> None:
+        part.write(data)
+        if claim.stored == share.hashed:  # what comes in order is hashed as it passes
+            share.digests.update(data)
+            share.hashed += len(data)
+        front = share.store(claim, self._context.emit)
+        if front is not None:
+            part.sync()
+            share.sync_done(front)
+
+    # -- ends ------------------------------------------------------------------------------------
+
+    def finish(self, body: Body) -> Done | None:
+        """End the range; returns the file where it is whole now."""
+        share, claim, part = self.share, self._claim, self._part
+        if share is None or claim is None or part is None:
+            return None
+        if part.is_spoiled:
+            raise errors.DiskFailed(f"cannot write {part.name}: its bytes did not all reach the disk")
+        self._claim = None
+        if not share.give_back(claim):
+            return None
+        if not share.is_whole:
+            self._discard(share, part)
+            return None
+        self._is_last = True
+        whole, size = self._context.store.share_part(self._task.key, part.token, self._task.path)
+        if whole is not None:
+            body.take_over(whole, share.digests, share.plan)
+        if whole is None or size != share.total:
+            raise errors.RangeMismatch("the part was changed by another program")
+        whole.seek(size)
+        for data in whole.read_back(share.hashed):
+            self._context.lease.check()
+            share.digests.update(data)
+        assert share.head is not None  # announced
+        return body.finish(share.head, share.plan)
+
+    def end(self, failure: Failure | None, left: PartInfo) -> None:
+        """End the range whatever came of it; what it has not stored is asked for again.
+
+        Args:
+            failure: why it ended, if it failed.
+            left: what remains of a whole file that could not be finished.
+        """
+        share, claim, part = self.share, self._claim, self._part
+        if part is not None:
+            part.close()
+        if share is None:
+            return
+        if self._is_last or (part is not None and part.is_spoiled):
+            share.end(left)
+        if claim is not None:
+            self._claim = None
+            refuse = failure is not None and failure.kind == "range"
+            if share.give_back(claim, refuse=refuse) and not share.is_whole and part is not None:
+                self._discard(share, part)
+
+    def _discard(self, share: Share, part: Part) -> None:
+        self._context.store.discard(part)
+        share.end()

@@ -1,0 +1,140 @@
+"""One unfinished file that several workers write to, each where its range goes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from bulkfetch.checksums import Digests
+from bulkfetch.events import Progress
+from bulkfetch.models import NO_PART, Action, BodyPlan, Gap, Head, PartInfo
+from bulkfetch.segments import Claim, SegmentMap
+
+_EVENT_EVERY = 0.1  # seconds between progress events of one file
+_JOURNALLED = 1024 * 1024  # bytes of a file that may be missing in the journal
+_SYNC_EVERY = 256 * 1024 * 1024  # bytes between points from which the file goes on after power loss
+
+
+class Share:
+    """What the ranges of one file have in common; safe from any thread.
+
+    Args:
+        key: the entry's identity.
+        path: its destination.
+        part: what is stored, with the validator that pins it and the length of the whole.
+        ranges: how many workers are expected at once.
+        digests: have seen the bytes up to `part.offset`, or none.
+    """
+
+    def __init__(
+        self, key: bytes, path: str, part: PartInfo, ranges: int, digests: Digests, hashed: int = 0
+    ) -> None:
+        assert part.total is not None  # only a file of known length is divided
+        self.total = part.total
+        self.ranges = ranges
+        self.url = ""  # what the ranges are asked of
+        self.head: Head | None = None  # of the first answer
+        self.digests = digests
+        self.hashed = hashed  # bytes the digests have seen
+        self.is_over = False  # no further range will be asked for
+        self._key, self._path = key, path
+        self._part = part  # what pins the bytes
+        self._lock = threading.Lock()  # guards all that follows
+        missing = part.missing or ((part.offset, self.total),)
+        self._map = SegmentMap(missing, ranges)
+        self._have = self.total - sum(end - start for start, end in missing)
+        self._received = 0
+        self._told, self._told_at = self._have, time.monotonic()
+        self._synced = self._have
+        self._durable = 0
+        self._left: PartInfo | None = None  # what remains once the file is done or thrown away
+
+    # -- ranges ----------------------------------------------------------------------------------
+
+    def claim(self) -> Claim | None:
+        """Return a range to ask for, or None when there is none just now."""
+        with self._lock:
+            return None if self.is_over else self._map.claim()
+
+    def reserve(self, claim: Claim, length: int) -> int:
+        """Return how many of the next `length` bytes are to be written."""
+        with self._lock:
+            self._received += length
+            return self._map.reserve(claim, length)
+
+    def store(self, claim: Claim, emit: Callable[[Progress], None]) -> int | None:
+        """Note that what was reserved is in the file; returns how much is, now and then, for a sync."""
+        with self._lock:
+            self._have += claim.taken - claim.stored
+            self._map.store(claim)
+            now = time.monotonic()
+            if self._have - self._told >= _JOURNALLED or now >= self._told_at + _EVENT_EVERY:
+                self._told, self._told_at = self._have, now
+                shown = (self._have, self.total, self._received, self._durable)
+                emit(Progress(self._key, self._path, *shown, part=self._info()))  # in the order of the facts
+            if self._have - self._synced < _SYNC_EVERY:
+                return None
+            self._synced = self._have
+            return self._info().offset
+
+    def sync_done(self, front: int) -> None:
+        """Note that the first `front` bytes survive the machine."""
+        with self._lock:
+            self._durable = max(self._durable, front)
+
+    def left(self, claim: Claim) -> int:
+        """Return how many bytes an answer has still to bring."""
+        with self._lock:
+            return self._map.left(claim)
+
+    def give_back(self, claim: Claim, *, refuse: bool = False) -> bool:
+        """End a claim; says whether nobody is at work any more on a file of which no more will come.
+
+        Args:
+            claim: what it has not stored is free again.
+            refuse: ranges are of no use here: ask for no further ones.
+        """
+        with self._lock:
+            self._map.give_back(claim)
+            self.is_over = self.is_over or refuse or not self._map.missing()
+            return self.is_over and not self._map.is_busy
+
+    # -- what is there ---------------------------------------------------------------------------
+
+    @property
+    def wants_more(self) -> bool:
+        """Say whether there is a range to ask for now."""
+        with self._lock:
+            return not self.is_over and self._map.wants_more
+
+    @property
+    def part(self) -> PartInfo:
+        """What is stored by now."""
+        with self._lock:
+            return self._info()
+
+    @property
+    def is_whole(self) -> bool:
+        """Say whether every byte is there."""
+        with self._lock:
+            return self._left is None and self._have == self.total
+
+    @property
+    def plan(self) -> BodyPlan:
+        """What an answer with all of it would have been."""
+        return BodyPlan(Action.APPEND, self.total, self.total, self._part.validator)
+
+    def end(self, left: PartInfo = NO_PART) -> None:
+        """Note that the file is done or has been thrown away; `left` is what remains of the part."""
+        with self._lock:
+            self.is_over = True
+            self._left = left
+
+    def _info(self) -> PartInfo:
+        if self._left is not None:
+            return self._left
+        part, missing = self._part, self._map.missing()
+        front = missing[0][0] if missing else self.total
+        gaps: tuple[Gap, ...] = () if missing and missing[0] == (front, self.total) else missing
+        return PartInfo(front, part.validator, self.total, part.token, gaps)
