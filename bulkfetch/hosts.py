@@ -149,6 +149,11 @@ class HostSlot:
         self.cooling_until = max(self.cooling_until, now + wait)
         return self.cooling_until - now
 
+    def shut_out(self, failure: Failure, now: float) -> None:
+        """Ask nothing more for a while: something before the host answers in its place."""
+        text = f"{self.origin}: {failure.message}"
+        self._refuse(Failure(failure.kind, text, failure.status_code), now + _DOWN_FOR)
+
     def _refuse(self, refusal: Failure, until: float) -> None:
         self.refusal = refusal
         self.refused_until = max(self.refused_until, until)

@@ -69,6 +69,7 @@ class Run:
         self._is_starved = False  # a worker is idle although tasks wait
         self._next_look = 0.0  # when a starved run reads further ahead
         self._told_done = False
+        self._told_login = False
         self._declared = 0  # bytes the manifest promises so far
         self._parts_dirty = False
 
@@ -263,6 +264,15 @@ class Run:
         elif step.failure is not None:
             self._keep_part(task.key, task.part)
             self._fail(task, step.failure, attempt)
+            if step.failure.kind == "login":
+                self._tell_login(task)
+
+    def _tell_login(self, task: Task) -> None:
+        """Say once what every entry would say."""
+        if not self._told_login:
+            self._told_login = True
+            text = "the network wants a login before it lets requests through; log in, then run this again"
+            self._emit(events.Notice(f"{task.origin} answers 511: {text}", "error"))
 
     def _keep_part(self, key: bytes, part: PartInfo) -> None:
         if part.token:

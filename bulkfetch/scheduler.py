@@ -21,8 +21,8 @@ from bulkfetch.urls import origin_of, split_userinfo
 _THROTTLES = frozenset({"throttled"})
 _UNREACHED = frozenset({"dns", "connect"})
 _NEXT_MIRROR = frozenset({  # no retry mends these, another mirror may
-    "auth", "content", "deferred", "host-down", "not-found", "protocol", "redirect", "size", "status",
-    "tls", "url",
+    "auth", "content", "deferred", "host-down", "login", "not-found", "protocol", "redirect", "size",
+    "status", "tls", "url",
 })  # fmt: skip
 _MOST_SLOTS = 4096  # host records kept although idle
 
@@ -235,7 +235,9 @@ class Scheduler:
         """Let a failure act on the whole origin; returns its cooldown in seconds."""
         failure = attempt.failure
         assert failure is not None  # settle has looked
-        if failure.kind in _UNREACHED:
+        if failure.kind == "login":  # the same for every file, and not the host's own word (fault B26)
+            slot.shut_out(failure, now)
+        elif failure.kind in _UNREACHED:
             slot.miss(self._policy, failure, now, self._chance())
         elif failure.status_code is not None or attempt.received or failure.kind == "truncated":
             slot.answered()
