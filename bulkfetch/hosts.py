@@ -65,6 +65,14 @@ class HostSlot:
         self.active += 1
         return self.ready.popleft()
 
+    def pop_late(self, now: float) -> list[Task]:
+        """Remove and return the waiting tasks whose deadline has passed."""
+        late = [task for task in self.ready if task.deadline is not None and task.deadline <= now]
+        if late:
+            keys = {task.key for task in late}
+            self.ready = deque(task for task in self.ready if task.key not in keys)
+        return late
+
     def refused(self, now: float) -> Failure | None:
         """Return why nothing may be asked of this host now."""
         if self.refusal is not None and now >= self.refused_until:

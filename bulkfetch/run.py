@@ -177,6 +177,9 @@ class Run:
         if len(self._backlog):
             self._refill()
         now = time.monotonic()
+        if self._config.entry_deadline is not None:
+            for task, failure in self._scheduler.expire(now):
+                self._fail(task, failure)
         self._is_starved = False
         while self._scheduler.active < self._config.jobs:
             task = self._scheduler.take(now)

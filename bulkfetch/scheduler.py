@@ -60,6 +60,10 @@ class Ended:
 Step = Requeued | Moved | Ended
 
 
+def _too_late(task: Task) -> Failure:
+    return Failure("deadline", f"the entry's deadline passed while it waited for {task.origin}")
+
+
 class Scheduler:
     """Admits tasks, hands out those that may start, and settles attempts."""
 
@@ -132,6 +136,12 @@ class Scheduler:
         """Return how many tasks of `origin` wait in memory."""
         slot = self._slots.get(origin)
         return len(slot.ready) if slot else 0
+
+    def expire(self, now: float) -> Dropped:
+        """Remove the tasks whose deadline has passed while their host was cooled, or busy with others."""
+        late = [task for slot in self._slots.values() for task in slot.pop_late(now)]
+        self.queued -= len(late)
+        return tuple((task, _too_late(task)) for task in late)
 
     def next_time(self) -> float | None:
         """Return the monotonic time at which something may become ready by itself."""
