@@ -178,8 +178,8 @@ class Run:
             self._refill()
         now = time.monotonic()
         if self._config.entry_deadline is not None:
-            for task, failure in self._scheduler.expire(now):
-                self._fail(task, failure)
+            for late, failure in self._scheduler.expire(now):
+                self._fail(late, failure)
         self._is_starved = False
         while self._scheduler.active < self._config.jobs:
             task = self._scheduler.take(now)
