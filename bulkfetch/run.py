@@ -24,7 +24,7 @@ from bulkfetch.scheduler import Ended, Moved, Requeued, Scheduler, Step
 from bulkfetch.summary import Summary
 from bulkfetch.urls import origin_of
 
-Message = Report | Progress
+Message = Report | Progress | events.Notice
 
 _TURN = 0.1  # seconds; longest wait, so that the display and the deadlines are looked at
 _FLUSH_AFTER = 0.05  # seconds an outcome may wait for others before they are written together
@@ -214,6 +214,8 @@ class Run:
         for message in messages:
             if isinstance(message, Progress):
                 self._progressed(message)
+            elif isinstance(message, events.Notice):
+                self._emit(message)
             else:
                 self._ended_attempt(message, now)
 

@@ -31,7 +31,7 @@ LAYERS: dict[str, float] = {
     # which task may start: still pure
     "scheduler": 6,
     # between threads, in real time, from the environment
-    "dns": 7, "inbox": 7, "limits": 7, "watchdog": 7,
+    "dns": 7, "ending": 7, "inbox": 7, "limits": 7, "watchdog": 7,
     # each owns one kind of I/O or state
     "backlog": 9, "display": 9, "intake": 9, "journal": 9, "lock": 9, "manifest": 9,
     "printing": 9, "store": 9, "transport": 9, "wire": 9,
