@@ -148,9 +148,15 @@ class NotFound(StatusRefused):
 
 
 class NotAuthorised(StatusRefused):
-    """401, 403, 407 or 511."""
+    """401, 403 or 407."""
 
     kind = "auth"
+
+
+class LoginWanted(TransferError):
+    """511: not the host answered but the network, which wants a login first (RFC 6585 section 6)."""
+
+    kind = "login"
 
 
 class RedirectRefused(TransferError):

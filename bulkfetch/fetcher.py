@@ -17,6 +17,7 @@ from typing import Any, Self
 from bulkfetch import events
 from bulkfetch.config import FetchConfig
 from bulkfetch.display import Display, NullDisplay
+from bulkfetch.ending import Ending
 from bulkfetch.engine import ThreadEngine
 from bulkfetch.errors import DiskFailed, DiskFull, UsageError
 from bulkfetch.events import Event
@@ -182,7 +183,9 @@ class Fetcher:
         bucket = TokenBucket(config.limit_rate, stop) if config.limit_rate else NoLimit()
         try:
             with contextlib.ExitStack() as parts:
-                watchdog = parts.enter_context(contextlib.closing(Watchdog(stop, config.min_speed)))
+                is_ending = _end_of_program(parts)
+                watchdog = Watchdog(stop, config.min_speed, tell=run.inbox.put, is_ending=is_ending)
+                parts.enter_context(contextlib.closing(watchdog))
                 exchange = parts.enter_context(contextlib.closing(_make_exchange(config, self._policies)))
 
                 def make_worker() -> Callable[[Task], Attempt]:
@@ -273,6 +276,13 @@ def fetch_one(url: str, config: FetchConfig, policies: Policies) -> Outcome:
 def _fetch(config: FetchConfig, source: Source) -> Iterator[Outcome]:
     with Fetcher(config) as fetcher:
         yield from fetcher.run(source)
+
+
+def _end_of_program(parts: contextlib.ExitStack) -> Callable[[], bool]:
+    """Return what says that the program ends; a run outside its main thread may go on after that."""
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: False
+    return parts.enter_context(contextlib.closing(Ending())).has_begun
 
 
 def _make_exchange(config: FetchConfig, policies: Policies) -> Exchange:

@@ -75,6 +75,14 @@ class HostSlot:
         self.active += 1
         return self.ready.popleft()
 
+    def pop_late(self, now: float) -> list[Task]:
+        """Remove and return the waiting tasks whose deadline has passed."""
+        late = [task for task in self.ready if task.deadline is not None and task.deadline <= now]
+        if late:
+            keys = {task.key for task in late}
+            self.ready = deque(task for task in self.ready if task.key not in keys)
+        return late
+
     def refused(self, now: float) -> Failure | None:
         """Return why nothing may be asked of this host now."""
         if self.refusal is not None and now >= self.refused_until:
@@ -160,6 +168,11 @@ class HostSlot:
             wait = policy.delay(self.throttles, 0.5 + chance / 2) if is_news else 0.0
         self.cooling_until = max(self.cooling_until, now + wait)
         return self.cooling_until - now
+
+    def shut_out(self, failure: Failure, now: float) -> None:
+        """Ask nothing more for a while: something before the host answers in its place."""
+        text = f"{self.origin}: {failure.message}"
+        self._refuse(Failure(failure.kind, text, failure.status_code), now + _DOWN_FOR)
 
     def _refuse(self, refusal: Failure, until: float) -> None:
         self.refusal = refusal

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bulkfetch.errors import (
+    LoginWanted,
     NotAuthorised,
     NotFound,
     ProtocolViolation,
@@ -92,7 +93,9 @@ def refuse_status(head: Head, retried: frozenset[int] | None = None) -> Transfer
         return ServerFailed(text, status_code=status, retry_after=head.retry_after)
     if status in (404, 410):
         return NotFound(text, status_code=status)
-    if status in (401, 403, 407, 511):
+    if status == 511:
+        return LoginWanted("the network wants a login before it lets requests through", status_code=status)
+    if status in (401, 403, 407):
         return NotAuthorised(text, status_code=status)
     if 200 <= status < 600:
         return StatusRefused(text, status_code=status)

@@ -36,7 +36,7 @@ from bulkfetch.scheduler import Ended, Moved, Partial, Requeued, Scheduler, Step
 from bulkfetch.summary import Summary
 from bulkfetch.urls import origin_of
 
-Message = Report | Progress | Sharing
+Message = Report | Progress | Sharing | events.Notice
 
 _TURN = 0.1  # seconds; longest wait, so that the display and the deadlines are looked at
 _FLUSH_AFTER = 0.05  # seconds an outcome may wait for others before they are written together
@@ -83,6 +83,7 @@ class Run:
         self._is_starved = False  # a worker is idle although tasks wait
         self._next_look = 0.0  # when a starved run reads further ahead
         self._told_done = False
+        self._told_login = False
         self._declared = 0  # bytes the manifest promises so far
         self._parts_dirty = False
 
@@ -190,6 +191,9 @@ class Run:
         if len(self._backlog):
             self._refill()
         now = time.monotonic()
+        if self._config.entry_deadline is not None:
+            for late, failure in self._scheduler.expire(now):
+                self._fail(late, failure)
         self._is_starved = False
         while self._scheduler.active < self._config.jobs:
             task = self._scheduler.take(now)
@@ -226,6 +230,8 @@ class Run:
                 self._progressed(message)
             elif isinstance(message, Sharing):
                 self._scheduler.share(message, now)
+            elif isinstance(message, events.Notice):
+                self._emit(message)
             else:
                 self._ended_attempt(message, now)
 
@@ -282,6 +288,15 @@ class Run:
         elif step.failure is not None:
             self._keep_part(task.key, task.part)
             self._fail(task, step.failure, attempt)
+            if step.failure.kind == "login":
+                self._tell_login(task)
+
+    def _tell_login(self, task: Task) -> None:
+        """Say once what every entry would say."""
+        if not self._told_login:
+            self._told_login = True
+            text = "the network wants a login before it lets requests through; log in, then run this again"
+            self._emit(events.Notice(f"{task.origin} answers 511: {text}", "error"))
 
     def _ended_range(self, step: Partial) -> None:
         self._keep_part(step.task.key, step.part)

@@ -22,8 +22,8 @@ from bulkfetch.urls import origin_of, split_userinfo
 _THROTTLES = frozenset({"throttled"})
 _UNREACHED = frozenset({"dns", "connect"})
 _NEXT_MIRROR = frozenset({  # no retry mends these, another mirror may
-    "auth", "content", "deferred", "host-down", "not-found", "protocol", "redirect", "size", "status",
-    "tls", "url",
+    "auth", "content", "deferred", "host-down", "login", "not-found", "protocol", "redirect", "size",
+    "status", "tls", "url",
 })  # fmt: skip
 _MOST_SLOTS = 4096  # host records kept although idle
 
@@ -72,6 +72,10 @@ class Partial:
 
 
 Step = Requeued | Moved | Ended | Partial
+
+
+def _too_late(task: Task) -> Failure:
+    return Failure("deadline", f"the entry's deadline passed while it waited for {task.origin}")
 
 
 class Scheduler:
@@ -150,6 +154,12 @@ class Scheduler:
         """Return how many tasks of `origin` wait in memory."""
         slot = self._slots.get(origin)
         return len(slot.ready) if slot else 0
+
+    def expire(self, now: float) -> Dropped:
+        """Remove the tasks whose deadline has passed while their host was cooled, or busy with others."""
+        late = [task for slot in self._slots.values() for task in slot.pop_late(now)]
+        self.queued -= len(late)
+        return tuple((task, _too_late(task)) for task in late)
 
     def next_time(self) -> float | None:
         """Return the monotonic time at which something may become ready by itself."""
@@ -343,7 +353,9 @@ class Scheduler:
         """Let a failure act on the whole origin; returns its cooldown in seconds."""
         failure = attempt.failure
         assert failure is not None  # settle has looked
-        if failure.kind in _UNREACHED:
+        if failure.kind == "login":  # the same for every file, and not the host's own word (fault B26)
+            slot.shut_out(failure, now)
+        elif failure.kind in _UNREACHED:
             slot.miss(failure, now, self._chance())
         elif failure.status_code is not None or attempt.received or failure.kind == "truncated":
             slot.answered()

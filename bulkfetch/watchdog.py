@@ -14,10 +14,13 @@ from collections import deque
 from collections.abc import Callable
 
 from bulkfetch.errors import DeadlinePassed, Stopped, TimedOut, TooSlow, TransferError
+from bulkfetch.events import Notice
+from bulkfetch.safetext import redact_url
 
 TICK = 0.2  # seconds between looks
 SPEED_WINDOW = 30.0  # seconds over which the minimum speed is taken
 _SPEED_SAMPLES = 10
+GRACE = 5.0  # seconds a worker has to come back once its socket is shut
 
 Reason = Callable[[], TransferError]
 
@@ -33,24 +36,30 @@ class Lease:
         "_sock",
         "bodies",
         "bound",
+        "cut_at",
         "deadline",
         "number",
+        "path",
         "paused",
         "received",
         "reused",
         "spare",
         "streaming",
+        "url",
         "what",
     )
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards _sock and spare: what is let go of must never be shut
+        # Guards _sock, spare and cut_at: what is let go of must never be shut, and who is back not be named.
+        self._lock = threading.Lock()
         self._sock: socket.socket | None = None
         self._reason: Reason | None = None
         # The watchdog's own: (time, bytes received then), and the body they belong to.
         self._samples: deque[tuple[float, int]] = deque(maxlen=_SPEED_SAMPLES + 1)
         self._sampled = 0
         self.bodies = 0  # begun so far; one attempt may see several, with a wait for a head between them
+        self.path = self.url = ""  # what the attempt is at
+        self.cut_at = float("inf")  # monotonic time at which the attempt was cut, until that has been told
         self.number = 0  # of the attempt; a cut meant for an earlier one must not meet the next
         self.bound = float("inf")  # monotonic end of the present phase
         self.what = ""  # the present phase, for the message
@@ -61,11 +70,13 @@ class Lease:
         self.reused = False  # the connection had served a request before, and nothing has come back on it yet
         self.streaming = False  # a body is being read: minimum speed applies
 
-    def begin(self, deadline: float) -> None:
-        """Start an attempt."""
+    def begin(self, deadline: float, path: str = "", url: str = "") -> None:
+        """Start an attempt at `url` for `path`, which are told if it does not end."""
         with self._lock:
             self.number += 1
             self._sock = self._reason = None
+            self.cut_at = float("inf")
+        self.path, self.url = path, url
         self.received = 0
         self.paused = 0.0
         self.reused = self.streaming = False
@@ -121,6 +132,8 @@ class Lease:
     def end(self) -> None:
         """Finish the attempt."""
         self.leave()
+        with self._lock:
+            self.cut_at = float("inf")
         self.deadline = float("inf")
 
     @property
@@ -140,6 +153,7 @@ class Lease:
                 return
             if self._reason is None:
                 self._reason = reason
+                self.cut_at = time.monotonic()
             self._shut()
 
     def drop(self, now: float) -> None:
@@ -147,6 +161,14 @@ class Lease:
         with self._lock:
             if now > self.spare:
                 self._shut()
+
+    def outlived(self, now: float) -> str:
+        """Say, once, who has not come back long after being cut, and which bound that was; or ""."""
+        with self._lock:
+            if self._reason is None or now - self.cut_at < GRACE:
+                return ""
+            self.cut_at = float("inf")
+            return f"{self.path} from {redact_url(self.url)} does not end: {self._reason()}"
 
     def _shut(self) -> None:
         if self._sock is not None:
@@ -180,13 +202,31 @@ class Lease:
 
 
 class Watchdog:
-    """Shuts the sockets of attempts that outlive their bounds, and of all once the run stops."""
+    """Shuts the sockets of attempts that outlive their bounds, and of all once the run stops.
+
+    Args:
+        stop: says that the run stops.
+        min_speed: bytes per second.
+        tell: takes the name of each attempt that does not end although its socket was shut.
+        is_ending: says that the program ends, and the run with it.
+        tick: seconds between looks.
+        window: seconds over which the speed is taken.
+    """
 
     def __init__(
-        self, stop: threading.Event, min_speed: float, *, tick: float = TICK, window: float = SPEED_WINDOW
+        self,
+        stop: threading.Event,
+        min_speed: float,
+        *,
+        tell: Callable[[Notice], None] = lambda _notice: None,
+        is_ending: Callable[[], bool] = lambda: False,
+        tick: float = TICK,
+        window: float = SPEED_WINDOW,
     ) -> None:
         self._stop = stop
         self._min_speed = min_speed
+        self._tell = tell
+        self._is_ending = is_ending
         self._tick = tick
         self._window = window
         self._leases: list[Lease] = []
@@ -215,6 +255,8 @@ class Watchdog:
                 lease.cut(reason, number)
             else:
                 lease.drop(now)
+            if text := lease.outlived(now):
+                self._tell(Notice(text))
 
     def close(self) -> None:
         """End the watch."""
@@ -223,6 +265,8 @@ class Watchdog:
 
     def _run(self) -> None:
         while not self._done.wait(self._tick):
+            if self._is_ending():
+                self._stop.set()
             self.look(time.monotonic())
 
 

@@ -467,7 +467,7 @@ def test_b26_a_declared_digest_decides_better(server, attempts):
 
 def test_b26_a_captive_portal(server, attempts):
     server.add("/a", body=HTML, status=511, content_type="text/html")
-    assert_failed(attempts.fetch(server.url("/a")), "auth", "511", retryable=False)
+    assert_failed(attempts.fetch(server.url("/a")), "login", "the network wants a login", retryable=False)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 429, 451, 500, 503])

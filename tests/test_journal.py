@@ -545,7 +545,7 @@ def test_any_outcome_can_be_stored_and_read_back(journal, text, size, seconds, e
     if size < 2**63:
         assert journal.find([key_of(1)])[key_of(1)].size == size
     (row,) = journal.finished()
-    assert row.etag in (text, None)
+    assert row.etag in (text, text.encode("utf-8", "backslashreplace").decode(), None)  # lone surrogates
     assert row.digest == ""
     journal.commit()
 

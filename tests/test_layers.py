@@ -31,7 +31,7 @@ LAYERS: dict[str, float] = {
     # which task may start: still pure
     "scheduler": 6,
     # between threads, in real time, from the environment
-    "dns": 7, "inbox": 7, "limits": 7, "secrets": 7, "streams": 7, "watchdog": 7,
+    "dns": 7, "ending": 7, "inbox": 7, "limits": 7, "secrets": 7, "streams": 7, "watchdog": 7,
     # credentials; what holds for a host
     "auth": 8, "netrcfile": 8, "policy": 8.5, "tls": 8.7,
     # each owns one kind of I/O or state

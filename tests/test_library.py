@@ -20,7 +20,7 @@ from harness.process import end_all, start
 
 import bulkfetch
 from bulkfetch import FetchConfig, Fetcher, UsageError
-from bulkfetch.events import Finished, RunFinished, RunStarted
+from bulkfetch.events import Finished, Notice, RunFinished, RunStarted
 from bulkfetch.journal import Journal
 
 BIG = pattern(2_000_000)
@@ -319,10 +319,6 @@ for outcome in run:
 """
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the interpreter joins a pool's threads at its end, and one is in the middle of a body",
-)
 @pytest.mark.parametrize(("way", "code"), [("raise", 1), ("exit", 3)])
 def test_a_program_that_ends_in_the_middle_of_a_run_ends(server, tmp_path, urls, way, code):
     server.add("/slow.bin", body=BIG, at={1_000_000: 60.0}, etag='"1"')
@@ -330,6 +326,60 @@ def test_a_program_that_ends_in_the_middle_of_a_run_ends(server, tmp_path, urls,
     assert done.returncode == code, done.stderr
     assert len(list(bulkfetch.fetch(urls, tmp_path))) == 20
     assert all((tmp_path / f"{number}.bin").read_bytes() == pattern(3000, number) for number in range(20))
+
+
+IN_A_THREAD = """
+import sys, threading, bulkfetch
+dest, *urls = sys.argv[1:]
+def work():
+    print(*sorted(str(outcome.status) for outcome in bulkfetch.fetch(urls, dest, jobs=1)))
+thread = threading.Thread(target=work)
+thread.start()
+for gate in iter(sys.stdin.readline, ""):
+    break
+"""
+
+
+def test_a_run_in_another_thread_outlives_the_main_one(server, tmp_path):
+    """The program's own thread keeps the interpreter, and with it the run it has begun."""
+    gate = threading.Event()
+    server.add("/slow.bin", body=BIG, at={1_000_000: gate})
+    command = [sys.executable, "-c", IN_A_THREAD, str(tmp_path), server.url("/slow.bin")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as child:
+        server.wait_for_hits("/slow.bin", seconds=15)
+        child.stdin.close()  # the main thread is at its end
+        with pytest.raises(subprocess.TimeoutExpired):
+            child.wait(1.0)
+        gate.set()
+        assert child.stdout.read().strip() == "fetched"
+        assert child.wait(10) == 0
+
+
+def test_a_worker_that_does_not_come_back_is_named(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("bulkfetch.watchdog.GRACE", 0.2)
+    server.add("/a.bin", body=b"content")
+    gate = threading.Event()
+
+    def login(request: Any) -> Any:
+        assert gate.wait(20)
+        return request
+
+    notices: list[str] = []
+
+    def listen(event: Any) -> None:
+        if isinstance(event, Notice):
+            notices.append(event.message)
+            gate.set()
+
+    options = {"idle_timeout": 0.2, "retries": 0, "auth": {server.host: login}}
+    with Fetcher(FetchConfig(dest=tmp_path, **options), on_event=listen) as fetcher:
+        (outcome,) = fetcher.run([server.url("/a.bin?token=s3cret")])
+    assert outcome.failure.kind == "timeout"
+    (notice,) = notices
+    assert notice.startswith(f"a.bin from {server.url('/a.bin')}?token=")
+    assert notice.endswith("does not end: the answer's head took too long")
+    assert "s3cret" not in notice
 
 
 # -- signals -----------------------------------------------------------------------------------------

@@ -162,7 +162,7 @@ def test_bytes_that_are_of_no_use_are_not_offered_again(kind):
         ((429, 503), "throttled", True),
         ((408, 425, 500, 502, 504, 522, 524), "server", True),
         ((404, 410), "not-found", False),
-        ((401, 403, 407, 511), "auth", False),
+        ((401, 403, 407), "auth", False),
         ((201, 203, 226, 300, 305, 400, 402, 405, 451, 501, 505, 599), "status", False),
         ((100, 102, 103, 600, 999, 99), "protocol", False),
     ],
@@ -186,6 +186,12 @@ def test_a_refused_status(statuses, kind, retryable):
 @pytest.mark.parametrize("status", [200, 204, 205, 206, 301, 302, 303, 304, 307, 308, 416])
 def test_a_status_that_others_decide_about(status):
     assert refuse_status(Head(status)) is None
+
+
+def test_b26_a_network_that_wants_a_login_is_told_apart():
+    error = refuse_status(Head(511, "Network Authentication Required"))
+    assert (error.kind, error.retryable, error.status_code) == ("login", False, 511)
+    assert "the network wants a login" in str(error)
 
 
 def test_a_status_without_a_reason():

@@ -277,6 +277,22 @@ def test_the_deadline_counts_the_hosts_cooldown_too():
     assert step.failure.status_code == 429
 
 
+def test_a_deadline_passes_while_the_host_is_cooled():
+    scheduler = scheduler_of(1)
+    one, patient, other = task_of(A), task_of(A, deadline=NOW + 90.0), task_of(B, deadline=NOW + 5.0)
+    hasty, new = task_of(A, deadline=NOW + 5.0), task_of(A)
+    add_all(scheduler, one, hasty, patient, new)
+    scheduler.settle(scheduler.take(NOW), failed(one, busy(60.0)), NOW)
+    add_all(scheduler, other)
+    assert scheduler.take(NOW) is other
+    assert scheduler.expire(NOW + 4.9) == ()
+    ((task, failure),) = scheduler.expire(NOW + 5.0)
+    assert (task, failure.kind) == (hasty, "deadline")
+    assert scheduler.expire(NOW + 6.0) == ()
+    assert scheduler.queued == 3
+    assert {task.key for task in take_all(scheduler, NOW + 70.0)} == {patient.key}
+
+
 # -- the host -------------------------------------------------------------------------------------
 
 

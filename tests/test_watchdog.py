@@ -9,7 +9,7 @@ import time
 import pytest
 
 from bulkfetch.errors import DeadlinePassed, Stopped, TimedOut, TooSlow
-from bulkfetch.watchdog import SPEED_WINDOW, Lease, Watchdog
+from bulkfetch.watchdog import GRACE, SPEED_WINDOW, Lease, Watchdog
 
 FOREVER = float("inf")
 SPEED = 1024.0
@@ -303,6 +303,65 @@ def test_between_attempts_nothing_is_overdue(watchdog, lease):
     assert not lease.is_cut
 
 
+# -- who does not come back -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def told():
+    return []
+
+
+@pytest.fixture
+def naming(stop, told):
+    """A watchdog that says whom it waits for."""
+    watching = Watchdog(stop, SPEED, tell=told.append)
+    watching.close()
+    return watching
+
+
+def overdue(watchdog):
+    """Return a lease whose attempt has just been cut."""
+    lease = watchdog.lease()
+    lease.begin(FOREVER, "a.bin", "https://user:pw@example.org/a?token=s3cret")
+    lease.enter("the answer's head", 1.0)
+    watchdog.look(time.monotonic() + 2.0)
+    assert lease.is_cut
+    return lease
+
+
+def test_a_worker_that_outlives_its_bounds_is_named_once(naming, told):
+    overdue(naming)
+    later = time.monotonic() + GRACE
+    naming.look(later - 1.0)
+    assert told == []
+    for _ in range(3):
+        naming.look(later + 1.0)
+    (notice,) = told
+    assert notice.message.startswith("a.bin from https://example.org/a?token=")
+    assert notice.message.endswith(" does not end: the answer's head took too long")
+    assert "s3cret" not in notice.message
+    assert "pw" not in notice.message
+
+
+def test_the_next_attempt_of_that_worker_is_another_one(naming, told):
+    lease = overdue(naming)
+    naming.look(time.monotonic() + GRACE + 1.0)
+    lease.begin(FOREVER, "b.bin", "https://example.org/b")
+    naming.look(time.monotonic() + GRACE + 1.0)
+    lease.enter("connecting", 1.0)
+    naming.look(time.monotonic() + 2.0)
+    naming.look(time.monotonic() + GRACE + 1.0)
+    assert [notice.message.partition(" ")[0] for notice in told] == ["a.bin", "b.bin"]
+
+
+@pytest.mark.parametrize("back", ["end", "begin"])
+def test_a_worker_that_came_back_is_not_named(naming, told, back):
+    lease = overdue(naming)
+    getattr(lease, back)(*((FOREVER,) if back == "begin" else ()))
+    naming.look(time.monotonic() + 2 * GRACE)
+    assert told == []
+
+
 # -- threads --------------------------------------------------------------------------------------
 
 
@@ -326,6 +385,21 @@ def test_it_looks_by_itself(stop, pair):
         pair[0].settimeout(5.0)
         assert pair[0].recv(1) == b""
         assert lease.is_cut
+    finally:
+        watchdog.close()
+
+
+def test_a_program_that_ends_stops_its_run(stop, pair):
+    watchdog = Watchdog(stop, SPEED, is_ending=lambda: True, tick=0.01)
+    try:
+        lease = watchdog.lease()
+        lease.begin(FOREVER)
+        lease.attach(pair[0])
+        pair[0].settimeout(5.0)
+        assert pair[0].recv(1) == b""
+        with pytest.raises(Stopped):
+            lease.check()
+        assert stop.is_set()
     finally:
         watchdog.close()
 

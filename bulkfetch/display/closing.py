@@ -26,6 +26,7 @@ KINDS: dict[str, tuple[str, bool]] = {
     "exists": ("another file is in the way; see --existing", False),
     "host-down": ("the host did not answer", True),
     "internal": ("an error of bulkfetch itself; please report it", False),
+    "login": ("the network wants a login first", True),
     "not-found": ("the server has no such file", False),
     "not-http": ("the answer was not HTTP", True),
     "path": ("the destination cannot be written", False),

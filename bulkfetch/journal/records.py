@@ -14,7 +14,7 @@ from bulkfetch.naming import checked_path
 from bulkfetch.safetext import redact, redact_url
 
 # What another run may mend, though no further attempt of the same run would.
-_LATER = frozenset({"deadline", "deferred", "disk-full", "host-down", "stopped"})
+_LATER = frozenset({"deadline", "deferred", "disk-full", "host-down", "login", "stopped"})
 
 
 def pending_values(row: PendingRow, number: int, run: int) -> tuple[Any, ...]:

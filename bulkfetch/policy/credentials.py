@@ -41,8 +41,6 @@ def read_auth(value: Any, reading: Reading) -> Auth | Callable[..., Any] | None:
     """Read how to authenticate; "none" is not at all."""
     if callable(value):  # from the library alone: TOML has no such values
         return value  # type: ignore[no-any-return]
-    if isinstance(value, tuple) and len(value) == 2:  # the same
-        return Basic(a_text(value[0]), reading.secret(f"literal:{a_text(value[1])}"))
     if isinstance(value, str) and value in ("none", "netrc"):
         return Netrc() if value == "netrc" else None
     if not isinstance(value, Mapping):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from bulkfetch.config import FetchConfig
@@ -143,8 +144,13 @@ def _from_auth(config: FetchConfig) -> PolicyFile | None:
     """Return what the program says of single hosts by `FetchConfig.auth`."""
     if not config.auth:
         return None
-    sections = {host: {"auth": auth} for host, auth in config.auth.items()}
+    # Any callable is an auth object to `requests`; in a table it would be what makes one.
+    sections = {host: {"auth": partial(_same, auth)} for host, auth in config.auth.items()}
     return from_table({"host": sections}, "FetchConfig.auth")
+
+
+def _same(auth: Any, _: Origin) -> Any:
+    return auth
 
 
 def _build(found: Mapping[str, Found]) -> HostPolicy:
