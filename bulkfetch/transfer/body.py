@@ -16,13 +16,16 @@ from bulkfetch.limits import NoLimit
 from bulkfetch.models import NO_PART, Action, BodyPlan, Done, Failure, Head, PartInfo, Task
 from bulkfetch.resume import plan_request
 from bulkfetch.store import Part
+from bulkfetch.transfer.beside import Beside
 from bulkfetch.transfer.checks import HTML_TYPES, check_growth, check_html, check_replacing
 from bulkfetch.transfer.context import Context
 
 _CHUNK = 1024 * 1024  # largest read
 _START = 64  # bytes by which a page is told
 _EVENT_EVERY = 0.1  # seconds between progress events of one body
-_JOURNALLED = 1024 * 1024  # bytes of a body that may be missing in the journal
+_JOURNALLED = 1024 * 1024  # bytes of a body that may be missing in the journal,
+_JOURNALLED_SHIFT = 5  # or a thirty-second of what is stored: a row for each MiB cost a tenth of a large file
+_BESIDE_FROM = 4 * 1024 * 1024  # bytes of a part from which a thread for its digests is worth starting
 _SYNC_EVERY = 256 * 1024 * 1024  # bytes of a part between points from which it goes on after power loss
 _USELESS = frozenset({"range", "digest", "decode"})  # failures after which stored bytes are worth nothing
 _USELESS_VERSION = frozenset({"size", "too-large"})  # the same, if they belong to the version that failed
@@ -42,6 +45,7 @@ class Body:
         self._validator: str | None = None  # pins the bytes in the part
         self._total: int | None = None
         self._digests = self._new_digests()
+        self._beside: Beside | None = None  # stands before the digests of a large body
         self._is_current = False  # the part holds the version of the file that the answer tells of
         self._restarted_from = 0  # bytes an earlier attempt had stored and this one threw away
         self._durable = 0  # bytes of the part that were synced
@@ -120,7 +124,11 @@ class Body:
         if plan.size is None and decoder is None and head.length is None and not head.chunked:
             self._accept_unverified()
         try:
-            self._read_all(reply, plan, decoder)
+            try:
+                self._read_all(reply, plan, decoder)
+            finally:
+                if self._beside is not None:
+                    self._beside.end()
             if decoder is not None:
                 decoder.finish()
             elif plan.size is not None and self._offset < plan.size:
@@ -146,9 +154,11 @@ class Body:
             for piece in (data,) if decoder is None else decoder.decode(bytes(data)):
                 self._store(piece, plan, reply.head)
             now = time.monotonic()
-            if now >= next_event or self._offset - reported >= _JOURNALLED:  # what a kill may cost
+            if now >= next_event or self._offset - reported >= _may_miss(self._offset):
                 next_event, reported = now + _EVENT_EVERY, self._offset
                 self._report(plan)
+                if self._beside is None and self._offset >= _BESIDE_FROM and not self._digests.are_none:
+                    self._beside = Beside(self._digests, self._context.cores)
             lease.check()
             data = reply.read(size)
         if not self._is_current:
@@ -160,7 +170,7 @@ class Body:
         if self._part is None:
             self._part = self._context.store.new_part(self._task.key, self._task.path)
         self._part.write(data)
-        self._digests.update(data)
+        (self._beside or self._digests).update(data)
         if plan.size is None:
             check_growth(self._part.offset, self._entry, self._config)
         elif self._part.offset > plan.size:  # a chunked body: its Content-Range says where it must end
@@ -236,6 +246,11 @@ class Body:
 
     def _new_digests(self) -> Digests:
         return Digests({self._config.digest, *(name for name, _ in self._entry.digests)} - {"none"})
+
+
+def _may_miss(stored: int) -> int:
+    """Return how many bytes a kill may cost."""
+    return max(_JOURNALLED, stored >> _JOURNALLED_SHIFT)
 
 
 def _read_first(reply: Reply, size: int) -> bytes | memoryview:

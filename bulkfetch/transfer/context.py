@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bulkfetch.config import FetchConfig
 from bulkfetch.events import Progress
 from bulkfetch.exchange import Exchange
 from bulkfetch.limits import NoLimit, TokenBucket
 from bulkfetch.store import LocalStore
+from bulkfetch.transfer.beside import Cores
 from bulkfetch.watchdog import Lease
 
 
@@ -25,3 +26,4 @@ class Context:
     stop: threading.Event
     lease: Lease
     emit: Callable[[Progress], None]  # never blocks
+    cores: Cores = field(default_factory=Cores)  # one for all workers of a run
