@@ -47,6 +47,8 @@ class Body:
         self._digests = self._new_digests()
         self._beside: Beside | None = None  # stands before the digests of a large body
         self._is_current = False  # the part holds the version of the file that the answer tells of
+        self._next_event = 0.0
+        self._reported = 0  # bytes of the part at the last event
         self._restarted_from = 0  # bytes an earlier attempt had stored and this one threw away
         self._durable = 0  # bytes of the part that were synced
         self._warnings: list[str] = []
@@ -143,8 +145,9 @@ class Body:
         is_limited = not isinstance(bucket, NoLimit)
         size = min(_CHUNK if plan.size is None else max(plan.size - plan.start, 1), _CHUNK, bucket.chunk)
         is_large = plan.size is not None and plan.size >= _JOURNALLED
-        next_event = 0.0 if is_large else time.monotonic() + _EVENT_EVERY
-        reported = plan.start
+        self._next_event = 0.0 if is_large else time.monotonic() + _EVENT_EVERY
+        self._reported = plan.start
+        may_pour = is_large and decoder is None and not is_limited and self._digests.are_none
         data = _read_first(reply, size)
         while data:
             self.received += len(data)
@@ -153,16 +156,30 @@ class Body:
                 lease.pause(functools.partial(bucket.take, len(data)))
             for piece in (data,) if decoder is None else decoder.decode(bytes(data)):
                 self._store(piece, plan, reply.head)
-            now = time.monotonic()
-            if now >= next_event or self._offset - reported >= _may_miss(self._offset):
-                next_event, reported = now + _EVENT_EVERY, self._offset
-                self._report(plan)
-                if self._beside is None and self._offset >= _BESIDE_FROM and not self._digests.are_none:
-                    self._beside = Beside(self._digests, self._context.cores)
-            lease.check()
+            self._look_round(plan)
+            if may_pour and self._part is not None:
+                may_pour = False
+                self._pour(reply, plan, self._part)
             data = reply.read(size)
         if not self._is_current:
             self._restart(plan, reply.head, b"")
+
+    def _pour(self, reply: Reply, plan: BodyPlan, part: Part) -> None:
+        """Let the system store what nobody here has to see."""
+        while count := part.pour(reply.pour):
+            self.received += count
+            self._context.lease.received = self.received
+            self._look_round(plan)
+
+    def _look_round(self, plan: BodyPlan) -> None:
+        """Between two reads: tell how far the body is, and end it if it was cut."""
+        now, offset = time.monotonic(), self._offset
+        if now >= self._next_event or offset - self._reported >= _may_miss(offset):
+            self._next_event, self._reported = now + _EVENT_EVERY, offset
+            self._report(plan)
+            if self._beside is None and offset >= _BESIDE_FROM and not self._digests.are_none:
+                self._beside = Beside(self._digests, self._context.cores)
+        self._context.lease.check()
 
     def _store(self, data: bytes | memoryview, plan: BodyPlan, head: Head) -> None:
         if not self._is_current:
