@@ -69,6 +69,7 @@ class Digests:
     def __init__(self, names: Iterable[str]) -> None:
         self._hashes = {name: new(name) for name in dict.fromkeys(names)}
         self._updates = tuple(digest.update for digest in self._hashes.values())
+        self.are_none = not self._updates
 
     def update(self, chunk: bytes | bytearray | memoryview) -> None:
         """Take in the next bytes."""

@@ -39,6 +39,9 @@ class Reply(Protocol):
     def read(self, size: int) -> bytes | memoryview:
         """Return what has arrived, valid until the next call; empty at the end of the body."""
 
+    def pour(self, file: int, /) -> int:
+        """Move what has arrived into an open file past this program's memory; 0 where only `read` will do."""
+
     def close(self) -> None:
         """Give the connection back, or close it."""
 

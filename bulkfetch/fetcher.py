@@ -36,7 +36,7 @@ from bulkfetch.scheduler import Scheduler
 from bulkfetch.store import LocalStore
 from bulkfetch.store.folders import HAS_HANDLES
 from bulkfetch.summary import Summary
-from bulkfetch.transfer import Context, run_attempt
+from bulkfetch.transfer import Context, Cores, run_attempt
 from bulkfetch.watchdog import Watchdog
 
 if sys.platform != "win32":
@@ -181,6 +181,7 @@ class Fetcher:
             refresh=self._refresh,
         )
         bucket = TokenBucket(config.limit_rate, stop) if config.limit_rate else NoLimit()
+        cores = Cores()
         try:
             with contextlib.ExitStack() as parts:
                 is_ending = _end_of_program(parts)
@@ -190,7 +191,10 @@ class Fetcher:
 
                 def make_worker() -> Callable[[Task], Attempt]:
                     lease, put = watchdog.lease(), run.inbox.put
-                    context = Context(config, self._policies, self._store, exchange, bucket, stop, lease, put)
+                    policies = self._policies
+                    context = Context(
+                        config, policies, self._store, exchange, bucket, stop, lease, put, cores
+                    )
                     return functools.partial(run_attempt, context=context)
 
                 engine = ThreadEngine(config.jobs, make_worker, run.tell)

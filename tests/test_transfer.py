@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 import threading
 import tracemalloc
@@ -98,6 +99,17 @@ def test_large_bodies_tell_how_far_they_are(server, attempts):
         assert (event.part.offset, event.part.validator, event.part.total) == (event.offset, ETAG, size)
         assert event.part.token == attempt.part.token
         assert event.key == attempts.task(server.url("/a")).key
+
+
+def test_a_kill_costs_a_mebibyte_or_a_thirty_second_of_what_is_stored(server, tmp_path):
+    size = 160 * MEBIBYTE
+    server.add("/a", body=Filled(size), etag=ETAG)
+    with Attempts(tmp_path / "out", digest="none") as attempts:
+        attempt = attempts.fetch(server.url("/a"))
+        offsets = [0, *(event.part.offset for event in attempts.events), size]
+    for before, after in itertools.pairwise(offsets):
+        assert after - before <= max(MEBIBYTE, after // 32) + MEBIBYTE  # what one read may add
+    assert len(offsets) <= 100 + attempt.seconds * 10  # each is a row to write
 
 
 @pytest.mark.parametrize("framing", [{"chunked": True}, {"no_length": True}])

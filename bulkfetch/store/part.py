@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from bulkfetch.errors import DiskFailed, DiskFull, from_os_error
 from bulkfetch.store.folders import Folder
@@ -37,11 +37,23 @@ class Part:
             if written < len(data):
                 self._write_rest(memoryview(data)[written:])
         except OSError as exc:
-            failure = from_os_error(exc, self.name)
-            if isinstance(failure, DiskFull):
-                self._make_room()
-            raise failure from exc
+            raise self._explain(exc) from exc
         self.offset += len(data)
+
+    def pour(self, source: Callable[[int], int]) -> int:
+        """Append what `source` moves into a descriptor and return how much; raises `DiskFailed`."""
+        try:
+            count = source(self._fd)
+        except OSError as exc:
+            raise self._explain(exc) from exc
+        self.offset += count
+        return count
+
+    def _explain(self, exc: OSError) -> DiskFailed:
+        failure = from_os_error(exc, self.name)
+        if isinstance(failure, DiskFull):
+            self._make_room()
+        return failure
 
     def _make_room(self) -> None:
         """Give up what was half written and some more: the journal needs a little to record the rest."""

@@ -17,13 +17,16 @@ from bulkfetch.models import NO_PART, Action, BodyPlan, Done, Failure, Head, Par
 from bulkfetch.resume import plan_request
 from bulkfetch.retry import REAL_PROGRESS
 from bulkfetch.store import Part
+from bulkfetch.transfer.beside import Beside
 from bulkfetch.transfer.checks import HTML_TYPES, check_growth, check_html, check_replacing
 from bulkfetch.transfer.context import Context
 
 _CHUNK = 1024 * 1024  # largest read
 _START = 64  # bytes by which a page is told
 _EVENT_EVERY = 0.1  # seconds between progress events of one body
-_JOURNALLED = 1024 * 1024  # bytes of a body that may be missing in the journal
+_JOURNALLED = 1024 * 1024  # bytes of a body that may be missing in the journal,
+_JOURNALLED_SHIFT = 5  # or a thirty-second of what is stored: a row for each MiB cost a tenth of a large file
+_BESIDE_FROM = 4 * 1024 * 1024  # bytes of a part from which a thread for its digests is worth starting
 _SYNC_EVERY = 256 * 1024 * 1024  # bytes of a part between points from which it goes on after power loss
 _USELESS = frozenset({"range", "digest", "decode"})  # failures after which stored bytes are worth nothing
 _USELESS_VERSION = frozenset({"size", "too-large"})  # the same, if they belong to the version that failed
@@ -45,7 +48,10 @@ class Body:
         self._validator: str | None = None  # pins the bytes in the part
         self._total: int | None = None
         self._digests = self.new_digests()
+        self._beside: Beside | None = None  # stands before the digests of a large body
         self._is_current = False  # the part holds the version of the file that the answer tells of
+        self._next_event = 0.0
+        self._reported = 0  # bytes of the part at the last event
         self._restarted_from = 0  # bytes an earlier attempt had stored and this one threw away
         self._durable = 0  # bytes of the part that were synced
         self._small = 0  # answers that brought less than real progress
@@ -144,7 +150,11 @@ class Body:
         if plan.size is None and decoder is None and head.length is None and not head.chunked:
             self._accept_unverified()
         try:
-            self._read_all(reply, plan, decoder)
+            try:
+                self._read_all(reply, plan, decoder)
+            finally:
+                if self._beside is not None:
+                    self._beside.end()
             if decoder is not None:
                 decoder.finish()
             elif plan.size is not None and self._offset < plan.size and not self._may_ask_on(plan, head):
@@ -179,8 +189,9 @@ class Body:
         is_limited = not isinstance(bucket, NoLimit)
         size = min(_CHUNK if plan.size is None else max(plan.size - plan.start, 1), _CHUNK, bucket.chunk)
         is_large = plan.size is not None and plan.size >= _JOURNALLED
-        next_event = 0.0 if is_large else time.monotonic() + _EVENT_EVERY
-        reported = plan.start
+        self._next_event = 0.0 if is_large else time.monotonic() + _EVENT_EVERY
+        self._reported = plan.start
+        may_pour = is_large and decoder is None and not is_limited and self._digests.are_none
         data = _read_first(reply, size)
         while data:
             self.received += len(data)
@@ -189,14 +200,30 @@ class Body:
                 lease.pause(functools.partial(bucket.take, len(data)))
             for piece in (data,) if decoder is None else decoder.decode(bytes(data)):
                 self._store(piece, plan, reply.head)
-            now = time.monotonic()
-            if now >= next_event or self._offset - reported >= _JOURNALLED:  # what a kill may cost
-                next_event, reported = now + _EVENT_EVERY, self._offset
-                self._report(plan)
-            lease.check()
+            self._look_round(plan)
+            if may_pour and self._part is not None:
+                may_pour = False
+                self._pour(reply, plan, self._part)
             data = reply.read(size)
         if not self._is_current:
             self._restart(plan, reply.head, b"")
+
+    def _pour(self, reply: Reply, plan: BodyPlan, part: Part) -> None:
+        """Let the system store what nobody here has to see."""
+        while count := part.pour(reply.pour):
+            self.received += count
+            self._context.lease.received = self.received
+            self._look_round(plan)
+
+    def _look_round(self, plan: BodyPlan) -> None:
+        """Between two reads: tell how far the body is, and end it if it was cut."""
+        now, offset = time.monotonic(), self._offset
+        if now >= self._next_event or offset - self._reported >= _may_miss(offset):
+            self._next_event, self._reported = now + _EVENT_EVERY, offset
+            self._report(plan)
+            if self._beside is None and offset >= _BESIDE_FROM and not self._digests.are_none:
+                self._beside = Beside(self._digests, self._context.cores)
+        self._context.lease.check()
 
     def _store(self, data: bytes | memoryview, plan: BodyPlan, head: Head) -> None:
         if not self._is_current:
@@ -204,7 +231,7 @@ class Body:
         if self._part is None:
             self._part = self._context.store.new_part(self._task.key, self._task.path)
         self._part.write(data)
-        self._digests.update(data)
+        (self._beside or self._digests).update(data)
         if plan.size is None:
             check_growth(self._part.offset, self._entry, self._policy)
         elif self._part.offset > plan.size:  # a chunked body: its Content-Range says where it must end
@@ -277,6 +304,11 @@ class Body:
             got = self._digests.hexdigest(name)
             if got != wanted:
                 raise errors.DigestMismatch(f"{name} is {got}, the manifest declares {wanted}")
+
+
+def _may_miss(stored: int) -> int:
+    """Return how many bytes a kill may cost."""
+    return max(_JOURNALLED, stored >> _JOURNALLED_SHIFT)
 
 
 def _read_first(reply: Reply, size: int) -> bytes | memoryview:

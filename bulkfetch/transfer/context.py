@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bulkfetch.config import FetchConfig
 from bulkfetch.events import Progress
@@ -13,6 +13,7 @@ from bulkfetch.limits import NoLimit, TokenBucket
 from bulkfetch.models import Sharing
 from bulkfetch.policy import Policies
 from bulkfetch.store import LocalStore
+from bulkfetch.transfer.beside import Cores
 from bulkfetch.watchdog import Lease
 
 
@@ -28,3 +29,4 @@ class Context:
     stop: threading.Event
     lease: Lease
     emit: Callable[[Progress | Sharing], None]  # never blocks
+    cores: Cores = field(default_factory=Cores)  # one for all workers of a run

@@ -65,6 +65,10 @@ class Reply:
             self._ended = True
         return data
 
+    def pour(self, _file: int) -> int:
+        """Return 0: only `read` will do."""
+        return 0
+
     def close(self) -> None:
         """Give the connection back if the body is at its end, or soon can be; close it otherwise."""
         try:

@@ -9,6 +9,7 @@ from bulkfetch.errors import Truncated
 from bulkfetch.models import Head
 from bulkfetch.wire.connection import Connection
 from bulkfetch.wire.head import has_no_body
+from bulkfetch.wire.pipe import SIZE, Pipe
 
 _LARGEST = 2**63 - 1
 _MOST_LINE = 4096  # bytes of a chunk-size line with its extensions
@@ -18,6 +19,7 @@ _FIRST = re.compile(rb"([0-9A-Fa-f]{1,32}+)[ \t]*+(?:;[^\r\n\0]{0,4096}+)?\r\n")
 _NEXT = re.compile(rb"\r\n" + _FIRST.pattern)
 _TRAILERS = re.compile(rb"(?:[^\n]*\n)*?\r?\n")
 _NOTHING = memoryview(b"")
+TAIL = 64 * 1024  # bytes that are always read, because only a read sees what follows the body (fault B04)
 
 
 class Body(Protocol):
@@ -63,6 +65,15 @@ class SizedBody:
         self.left -= count
         self.ended = not self.left
         return connection.take(count)
+
+    def pour(self, pipe: Pipe, file: int) -> int:
+        """Move what has arrived before the `TAIL` into an open file, whose errors are `OSError`."""
+        count = self._connection.splice(pipe.start, min(self.left - TAIL, SIZE))
+        if not count:
+            raise Truncated("the body ended early")
+        self.left -= count
+        pipe.empty(file, count)
+        return count
 
 
 class OpenBody:

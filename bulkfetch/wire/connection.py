@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
 import ssl
@@ -123,6 +124,20 @@ class Connection:
         """Wait for bytes no longer than the idle time-out; return how many came, 0 at the end."""
         self.lease.bound = time.monotonic() + self._idle_seconds
         count = self.fill()
+        self.lease.bound = _FOREVER
+        return count
+
+    def splice(self, pipe: int, most: int) -> int:
+        """Like `fill_body`, but move the bytes into a pipe; everything before must have been taken."""
+        self.lease.bound = time.monotonic() + self._idle_seconds
+        try:
+            count = os.splice(self.sock.fileno(), pipe, most)
+        except OSError as exc:
+            self.lease.check()
+            raise map_error(exc) from exc
+        if not count:
+            self.is_over = True
+            self.lease.check()  # as in `fill`
         self.lease.bound = _FOREVER
         return count
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 
 from bulkfetch.errors import TransferError
-from bulkfetch.wire.body import open_body
+from bulkfetch.wire.body import TAIL, SizedBody, open_body
 from bulkfetch.wire.connection import Connection
 from bulkfetch.wire.head import Answer
+from bulkfetch.wire.pipe import Pipe, open_pipe
 from bulkfetch.wire.pool import Pool
 
 _DRAIN = 64 * 1024  # bytes of an unwanted body read to keep its connection (fault T12)
@@ -17,7 +18,7 @@ _DRAIN_SECONDS = 0.5
 class Reply:
     """A final answer: its head, and its body read as it arrives."""
 
-    __slots__ = ("_body", "_connection", "_keeps", "_pool", "_surplus", "cookies", "head", "peer")
+    __slots__ = ("_body", "_connection", "_keeps", "_pipe", "_pool", "_surplus", "cookies", "head", "peer")
 
     def __init__(self, answer: Answer, connection: Connection, pool: Pool) -> None:
         self.head, self._keeps, self.cookies = answer  # cookies: Set-Cookie values; nothing here keeps them
@@ -26,6 +27,7 @@ class Reply:
         self._body = open_body(self.head, connection)
         self._connection: Connection | None = connection
         self._pool = pool
+        self._pipe: Pipe | None = None
 
     @property
     def surplus(self) -> bool:
@@ -50,11 +52,35 @@ class Reply:
             self._keeps = False
             raise
 
+    def pour(self, file: int) -> int:
+        """Move what has arrived into an open file past this program's memory; 0 where only `read` will do.
+
+        Raises:
+            TransferError: as `read`.
+            OSError: the file took not everything.
+        """
+        body, connection = self._body, self._connection
+        if not isinstance(body, SizedBody) or body.left <= TAIL:
+            return 0
+        if connection is None or connection.start < connection.end:
+            return 0
+        if self._pipe is None:
+            self._pipe = open_pipe(connection.sock, file)
+            if self._pipe is None:
+                return 0
+        try:
+            return body.pour(self._pipe, file)
+        except BaseException:
+            self._keeps = False
+            raise
+
     def close(self) -> None:
         """Give the connection back if the body is at its end, or soon can be; close it otherwise."""
         connection, self._connection = self._connection, None
         if connection is None:
             return
+        if self._pipe is not None:
+            self._pipe.close()
         body = self._body
         keep = self._keeps and (body.ended or self._drain(connection))
         self._surplus = self._has_surplus(connection)

@@ -259,8 +259,8 @@ GUARDS = (
         "the idle time of a body",
         "B03",
         "wire/connection.py",
-        "self.lease.bound = time.monotonic() + self._idle_seconds",
-        "self.lease.bound = _FOREVER",
+        "self.lease.bound = time.monotonic() + self._idle_seconds\n        count = self.fill()",
+        "count = self.fill()",
         "test_wire.py::test_a_broken_answer_is_one_clear_error",
     ),
     Guard(
