@@ -47,6 +47,10 @@ class Names:
             found |= self._looked_up
         return found
 
+    def remember(self, numbers: dict[bytes, int]) -> None:
+        """Take note of rows just found, which are asked for again."""
+        self._looked_up = numbers
+
     def find_paths(self, path_keys: Iterable[str]) -> list[int]:
         """Return the rows that may have these destinations."""
         self._load()
