@@ -70,7 +70,7 @@ class _Batch:
         wanted = [self._name(entry, self._index + i) for i, entry in enumerate(self._entries)]
         named = [w for w in wanted if not isinstance(w, Failure)]
         keys = [key for key, _, _ in named]
-        self._rows = self._journal.find(keys)
+        self._rows = self._journal.find(keys, {key: path for key, path, _ in named})
         self._owners = self._journal.find_paths([path for key, _, path in named if key not in self._rows])
         self._parts = self._journal.find_parts(keys)
         return [

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +122,9 @@ class Journal(Reading):
 
     # -- planning --------------------------------------------------------------------------------
 
-    def find(self, keys: Sequence[bytes]) -> dict[bytes, Row]:
-        """Return what is known of these entries."""
+    def find(self, keys: Collection[bytes], paths: Mapping[bytes, str] | None = None) -> dict[bytes, Row]:
+        """Return what is known of these entries; `paths`: where they go unless a row says something else."""
+        safe = paths or {}
         next_rows = self._ahead.read(keys)
         numbers = {key: values[0] for key, values in next_rows.items()}
         missing = [key for key in keys if key not in numbers] if len(numbers) < len(keys) else []
@@ -133,7 +134,8 @@ class Journal(Reading):
         self._ahead.note([numbers[key] for key in keys if key in numbers])
         rows = [values[1:] for values in next_rows.values()]
         rows += self._database.fetch_many(schema.FIND_ROWS, list(looked_up.values()))
-        found = (parse_row(values, self._doubted) for values in rows)
+        doubted = self._doubted
+        found = (parse_row(values, doubted, safe.get(values[0], "")) for values in rows)
         return {row.key: row for row in found if row is not None}
 
     def find_paths(self, path_keys: Sequence[str]) -> dict[str, PathOwner]:

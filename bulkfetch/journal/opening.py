@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from bulkfetch.errors import UsageError
 from bulkfetch.journal import schema
-from bulkfetch.journal.database import DAMAGED, Database, explain, primary_code
+from bulkfetch.journal.database import DAMAGED, Database, explain, forgiving, primary_code
 from bulkfetch.safetext import clean
 
 if sys.platform != "win32":
@@ -147,8 +147,7 @@ def _connect(path: Path, options: str) -> sqlite3.Connection:
 
 
 def _configure(connection: sqlite3.Connection) -> None:
-    # An edited file may hold any bytes as text (fault K07).
-    connection.text_factory = functools.partial(str, encoding="utf-8", errors="replace")
+    connection.text_factory = forgiving
     for setting in ("trusted_schema = OFF", "cell_size_check = ON", f"cache_size = -{_CACHE}"):
         connection.execute(f"PRAGMA {setting}")
 
