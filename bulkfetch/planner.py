@@ -47,6 +47,7 @@ class Planner:
         if self._record:
             self._journal.add_pending(batch.pending)
             self._journal.touch_run(batch.touched)
+            self._journal.commit()  # before any task starts: a killed run's files are known by these rows
         return planned
 
 
@@ -132,7 +133,7 @@ class _Batch:
         found = self._store.find(path)
         if found is not None and row is not None and self._is_kept(entry, row, found):
             return self._already(entry, row)
-        task = self._task(entry, key, path)._replace(part=self._parts.get(key, NO_PART))
+        task = self._task(entry, key, path)
         if found is None:
             return task
         if not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
@@ -211,8 +212,8 @@ class _Batch:
         url = entry.urls[0]
         if "@" in url:
             url = split_userinfo(url)[0]
-        renamed = key in self._renamed
-        return Task(entry, key, path, url, origin_of(url), renamed=renamed)
+        part = self._parts.get(key, NO_PART) if self._parts else NO_PART
+        return Task(entry, key, path, url, origin_of(url), renamed=key in self._renamed, part=part)
 
     def _skip(self, entry: Entry, key: bytes, path: str, reason: str) -> Outcome:
         return Outcome(entry, Status.SKIPPED, path, redact_url(entry.urls[0]), reason=reason, key=key)

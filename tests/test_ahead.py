@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+from hashlib import blake2b
 
 import pytest
 
@@ -15,7 +16,7 @@ COUNT = 300
 
 
 def key_of(number):
-    return number.to_bytes(16, "big")
+    return blake2b(str(number).encode(), digest_size=16).digest()
 
 
 def row(number):
@@ -81,3 +82,16 @@ def test_every_row_of_a_run_is_marked_as_seen_and_no_other(journal, order):
 )
 def test_ranges_have_no_gap(numbers, ranges):
     assert ranges_of(numbers) == ranges
+
+
+def test_an_entry_planned_settled_and_written_in_turn_keeps_one_row(tmp_path):
+    with contextlib.closing(Journal.open(tmp_path)) as journal:
+        journal.begin_run()
+        journal._names._waiting = 1
+        for number in range(5):
+            journal.find([key_of(number)])
+            journal.add_pending([row(number)])
+            journal.commit()
+            journal.add_pending([row(number)])
+            journal.commit()
+        assert journal.counts() == {"pending": 5}

@@ -16,7 +16,7 @@ from bulkfetch.journal.ahead import Ahead, ranges_of
 from bulkfetch.journal.boot import boot_id
 from bulkfetch.journal.database import Database
 from bulkfetch.journal.names import Names
-from bulkfetch.journal.opening import open_readable, open_writable
+from bulkfetch.journal.opening import open_readable, open_scratch, open_writable
 from bulkfetch.journal.reading import Reading
 from bulkfetch.journal.records import finished_values, other_values, pending_values
 from bulkfetch.journal.rows import Interruption, PathOwner, PendingRow, Row, parse_part, parse_row
@@ -59,6 +59,11 @@ class Journal(Reading):
             UsageError: the folder cannot be written, or a newer version wrote the journal.
         """
         return cls(*open_writable(folder, now), now, boot())
+
+    @classmethod
+    def open_scratch(cls, folder: Path) -> Journal:
+        """Open or make a journal that ends with this process, in a folder of its own."""
+        return cls(open_scratch(folder), [], time.time, boot_id())
 
     @classmethod
     def open_readonly(cls, folder: Path, *, boot: Callable[[], str] = boot_id) -> Journal:

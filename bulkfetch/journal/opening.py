@@ -63,6 +63,14 @@ def open_writable(folder: Path, now: Callable[[], float]) -> tuple[Database, lis
         return _open(path, _open_for_writing), [notice]
 
 
+def open_scratch(folder: Path) -> Database:
+    """Open a journal in `folder` that nobody will ever read again: nothing in it need survive."""
+    database, _ = open_writable(folder, time.time)
+    for setting in ("synchronous = OFF", "journal_mode = OFF"):
+        database.fetch(f"PRAGMA {setting}")
+    return database
+
+
 def open_readable(folder: Path) -> tuple[Database, list[str]]:
     """Open the journal in `folder` without changing anything, also while a run writes it.
 
