@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 
 from bulkfetch.models import BadLine, Entry
@@ -23,8 +24,8 @@ class Intake:
         self._entries = entries
         self._wake = wake
         self._stop = stop
-        self._buffer: list[Entry | BadLine] = []
-        self._room = threading.Condition()  # guards _buffer and _ended
+        self._buffer: deque[Entry | BadLine] = deque()  # its operations are atomic
+        self._room = threading.Condition()  # told when there is room in _buffer again
         self._ended = False
         self._error: BaseException | None = None
         # A daemon: a read from a silent pipe cannot be interrupted.
@@ -45,11 +46,15 @@ class Intake:
         Raises:
             BaseException: what ended the reading; everything before it has been handed out.
         """
-        with self._room:
-            taken, self._buffer = self._buffer, []
-            self._room.notify()
-            is_over = self._ended and not taken
-        if is_over and self._error is not None:
+        is_over = self._ended  # looked at first: nothing comes after it
+        buffer = self._buffer
+        taken = [buffer.popleft() for _ in range(len(buffer))]
+        if len(taken) >= _MOST:
+            with self._room:
+                self._room.notify()
+        if buffer:  # came while we took: it was not the first, so nobody has said so
+            self._wake()
+        if is_over and not taken and self._error is not None:
             error, self._error = self._error, None
             raise error
         return taken
@@ -66,11 +71,12 @@ class Intake:
             self._wake()
 
     def _put(self, entry: Entry | BadLine) -> bool:
-        with self._room:
-            while len(self._buffer) >= _MOST and not self._stop.is_set():
-                self._room.wait(_STEP)
-            self._buffer.append(entry)
-            is_first = len(self._buffer) == 1
-        if is_first:
+        buffer = self._buffer
+        if len(buffer) >= _MOST:
+            with self._room:
+                while len(buffer) >= _MOST and not self._stop.is_set():
+                    self._room.wait(_STEP)
+        buffer.append(entry)
+        if len(buffer) == 1:  # none: it has been taken already
             self._wake()
         return not self._stop.is_set()

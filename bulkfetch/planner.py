@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Sequence
 
@@ -19,6 +20,7 @@ _CLOCK_SLACK = 1.0  # seconds; a file's time is taken from a coarser clock than 
 _BOOT_SLACK = 60.0  # seconds; a clock may have been set between two boots
 _AFTER_CRASH = "verified after an unclean end"
 _FINISHED = (Status.FETCHED, Status.UNCHANGED)
+_new_outcome = tuple.__new__  # a re-run makes one for every line, in half the time
 
 
 class Planner:
@@ -45,6 +47,7 @@ class Planner:
         if self._record:
             self._journal.add_pending(batch.pending)
             self._journal.touch_run(batch.touched)
+            self._journal.commit()  # before any task starts: a killed run's files are known by these rows
         return planned
 
 
@@ -68,7 +71,7 @@ class _Batch:
         wanted = [self._name(entry, self._index + i) for i, entry in enumerate(self._entries)]
         named = [w for w in wanted if not isinstance(w, Failure)]
         keys = [key for key, _, _ in named]
-        self._rows = self._journal.find(keys)
+        self._rows = self._journal.find(keys, {key: path for key, path, _ in named})
         self._owners = self._journal.find_paths([path for key, _, path in named if key not in self._rows])
         self._parts = self._journal.find_parts(keys)
         return [
@@ -97,7 +100,7 @@ class _Batch:
                 return self._refuse(entry, settled, key)
             path, owner = settled
         else:
-            self._taken[naming.collision_key(path)] = key
+            self._taken[path_key if path == wanted else naming.collision_key(path)] = key
         planned = self._decide(entry, key, path, row, owner)
         if isinstance(planned, Task) and self._planner._record:
             self.pending.append(PendingRow(key, path, naming.collision_key(path), entry))
@@ -127,8 +130,10 @@ class _Batch:
         self, entry: Entry, key: bytes, path: str, row: Row | None, owner: Row | PathOwner | None
     ) -> Task | Outcome:
         """Weigh what stands at the destination."""
-        task = self._task(entry, key, path)._replace(part=self._parts.get(key, NO_PART))
         found = self._store.find(path)
+        if found is not None and row is not None and self._is_kept(entry, row, found):
+            return self._already(entry, row)
+        task = self._task(entry, key, path)
         if found is None:
             return task
         if not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
@@ -136,10 +141,9 @@ class _Batch:
                 entry, to_failure(PathRefused(f"{path}: something that is no file has this name")), key
             )
         doubt = self._doubt(found.st_ctime)
-        is_torn = doubt is not None and not doubt.same_boot and self._is_older_than_boot(found.st_ctime)
+        is_torn = self._is_torn(found.st_ctime)
         if row is not None and row.size is not None and _is_intact(row, found.st_size, found.st_mtime_ns):
-            is_sure = row.state in _FINISHED and not row.needs_check and not is_torn
-            return self._keep(entry, task, row, is_sure=is_sure)
+            return self._recheck(entry, task, row)
         if row is not None and row.state is Status.PENDING and doubt is not None and doubt.same_boot:
             # Renamed by a run that was killed before it could write so.
             return task._replace(check=_declared(entry, "found complete"), replace=True)
@@ -160,23 +164,38 @@ class _Batch:
     def _is_older_than_boot(self, changed: float) -> bool:
         return changed <= self._planner._booted + _BOOT_SLACK
 
-    def _keep(self, entry: Entry, task: Task, row: Row, *, is_sure: bool) -> Task | Outcome:
-        """Keep what an earlier run finished, unless the manifest now promises something else."""
+    def _is_kept(self, entry: Entry, row: Row, found: os.stat_result) -> bool:
+        """Say whether the file is surely the one an earlier run finished, and what the manifest promises."""
+        if row.state not in _FINISHED or row.needs_check or not stat.S_ISREG(found.st_mode):
+            return False
+        if row.size is None or not _is_intact(row, found.st_size, found.st_mtime_ns):
+            return False
+        return not self._is_torn(found.st_ctime) and _is_as_promised(entry, row)
+
+    def _is_torn(self, changed: float) -> bool:
+        """Say whether the machine went down before all of a file changed then was surely on disk."""
+        doubt = self._doubt(changed)
+        return doubt is not None and not doubt.same_boot and self._is_older_than_boot(changed)
+
+    def _already(self, entry: Entry, row: Row) -> Outcome:
+        """Keep what an earlier run finished."""
+        self.touched.append(row.key)
         name, _, digest = row.digest.partition(":")
-        differs = any(algorithm == name and wanted != digest for algorithm, wanted in entry.digests)
-        if differs or (entry.size is not None and entry.size != row.size):
+        return _new_outcome(Outcome, (
+            entry, Status.SKIPPED, row.path, redact_url(entry.urls[0]), "", row.size, 0,
+            digest if name == "sha256" else "", row.digest, row.etag, row.last_modified, 0, 0, 0.0,
+            None, "already fetched", (), row.key,
+        ))  # fmt: skip
+
+    def _recheck(self, entry: Entry, task: Task, row: Row) -> Task:
+        """Have a file looked at that an earlier run left, unless the manifest now promises another."""
+        if not _is_as_promised(entry, row):
             return task._replace(replace=True)
-        if not is_sure:
-            digests = ((name, digest),) if digest else entry.digests
-            reason = _AFTER_CRASH if row.state in _FINISHED else "verified"
-            check = Check(row.size, digests, reason) if digests else None  # without one only fetching tells
-            return task._replace(check=check, replace=True)
-        self.touched.append(task.key)
-        return Outcome(
-            entry, Status.SKIPPED, row.path, redact_url(entry.urls[0]), size=row.size,
-            sha256=digest if name == "sha256" else "", digest=row.digest,
-            etag=row.etag, last_modified=row.last_modified, reason="already fetched", key=task.key,
-        )  # fmt: skip
+        name, _, digest = row.digest.partition(":")
+        digests = ((name, digest),) if digest else entry.digests
+        reason = _AFTER_CRASH if row.state in _FINISHED else "verified"
+        check = Check(row.size, digests, reason) if digests else None  # without one only fetching tells
+        return task._replace(check=check, replace=True)
 
     def _judge_foreign(self, entry: Entry, task: Task, key: bytes) -> Task | Outcome:
         """Apply `existing` to a file that no run of ours wrote."""
@@ -193,8 +212,8 @@ class _Batch:
         url = entry.urls[0]
         if "@" in url:
             url = split_userinfo(url)[0]
-        renamed = key in self._renamed
-        return Task(entry, key, path, url, origin_of(url), renamed=renamed)
+        part = self._parts.get(key, NO_PART) if self._parts else NO_PART
+        return Task(entry, key, path, url, origin_of(url), renamed=key in self._renamed, part=part)
 
     def _skip(self, entry: Entry, key: bytes, path: str, reason: str) -> Outcome:
         return Outcome(entry, Status.SKIPPED, path, redact_url(entry.urls[0]), reason=reason, key=key)
@@ -205,6 +224,15 @@ class _Batch:
 
 def _is_intact(row: Row, size: int, mtime_ns: int) -> bool:
     return size == row.size and (not row.mtime_ns or abs(mtime_ns - row.mtime_ns) <= _MTIME_SLACK)
+
+
+def _is_as_promised(entry: Entry, row: Row) -> bool:
+    if entry.size is not None and entry.size != row.size:
+        return False
+    if not entry.digests:
+        return True
+    name, _, digest = row.digest.partition(":")
+    return not any(algorithm == name and wanted != digest for algorithm, wanted in entry.digests)
 
 
 def _declared(entry: Entry, reason: str) -> Check:

@@ -172,7 +172,6 @@ class Run:
                 self._add(planned)
         if spilled:
             self._backlog.put(spilled)
-        self._journal.commit()  # before any of them starts: a killed run's files are known by these rows
 
     def _add(self, task: Task) -> None:
         refusal = self._scheduler.add(task, time.monotonic())

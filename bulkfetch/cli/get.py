@@ -18,6 +18,7 @@ from bulkfetch.cli.sources import Entries, Sources, read_named
 from bulkfetch.config import FetchConfig
 from bulkfetch.display import Display, Mode, format_summary, make_display
 from bulkfetch.errors import UsageError
+from bulkfetch.manifest import Checked
 from bulkfetch.policy import Policies
 from bulkfetch.printing import EventsFile, FailedFile, ResultWriter, parse_print
 from bulkfetch.summary import EXIT_FAILED
@@ -113,7 +114,7 @@ def _get_all(entries: Entries, config: FetchConfig, policies: Policies, options:
 
 
 def _drive(fetcher: Fetcher, entries: Entries, writer: ResultWriter | None) -> None:
-    for outcome in fetcher.run(entries):
+    for outcome in fetcher.run(Checked(entries)):
         if writer is None:
             continue
         writer.write(outcome)

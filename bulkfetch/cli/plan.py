@@ -18,14 +18,14 @@ from bulkfetch.cli.sources import Sources
 from bulkfetch.config import FetchConfig
 from bulkfetch.formatting import format_number_of, format_size
 from bulkfetch.journal import Journal, copy_journal
-from bulkfetch.models import BadLine, Entry, Outcome, Status, Task
+from bulkfetch.models import BadLine, Entry, Origin, Outcome, Status, Task
 from bulkfetch.planner import Planner
 from bulkfetch.policy import Policies
 from bulkfetch.safetext import clean, redact_url
 from bulkfetch.store import STATE, LocalStore
 from bulkfetch.summary import EXIT_BAD_LINES, EXIT_FAILED, EXIT_OK
 
-_BATCH = 512
+_BATCH = 1024
 _MOST_SHOWN = 20  # rows of one kind
 
 
@@ -37,7 +37,7 @@ class _Tally:
     size: int = 0  # bytes declared by what would be fetched
     kept: int = 0  # bytes of parts that would be continued
     counts: Counter[str] = field(default_factory=Counter)
-    hosts: Counter[str] = field(default_factory=Counter)
+    hosts: Counter[Origin] = field(default_factory=Counter)
     lines: dict[str, list[str]] = field(default_factory=dict)
 
     def note(self, kind: str, line: str) -> None:
@@ -75,7 +75,7 @@ def _planner(config: FetchConfig) -> Iterator[Planner]:
     """Plan against a copy of the destination's journal, so that nothing there changes."""
     with tempfile.TemporaryDirectory(prefix="bulkfetch-plan-") as folder:
         copy_journal(Path(config.dest, STATE), Path(folder))
-        with contextlib.closing(Journal.open(Path(folder))) as journal:
+        with contextlib.closing(Journal.open_scratch(Path(folder))) as journal:
             journal.begin_run()
             yield Planner(config, journal, LocalStore(config.dest))
 
@@ -108,7 +108,7 @@ def _count(tally: _Tally, planned: Task | Outcome) -> None:
 
 def _count_task(tally: _Tally, task: Task) -> None:
     tally.size += task.entry.size or 0
-    tally.hosts[str(task.origin)] += 1
+    tally.hosts[task.origin] += 1
     if task.check is not None:
         tally.counts["to check"] += 1
     elif task.part.offset:

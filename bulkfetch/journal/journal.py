@@ -6,16 +6,17 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bulkfetch._version import __version__
 from bulkfetch.journal import schema
+from bulkfetch.journal.ahead import Ahead, ranges_of
 from bulkfetch.journal.boot import boot_id
 from bulkfetch.journal.database import Database
 from bulkfetch.journal.names import Names
-from bulkfetch.journal.opening import open_readable, open_writable
+from bulkfetch.journal.opening import open_readable, open_scratch, open_writable
 from bulkfetch.journal.reading import Reading
 from bulkfetch.journal.records import finished_values, other_values, pending_values
 from bulkfetch.journal.rows import (
@@ -33,6 +34,7 @@ from bulkfetch.safetext import redact_url
 
 _FINISHED = (Status.FETCHED, Status.UNCHANGED)
 _RUNS_KEPT = 1000
+_SHORT_RANGE = 16  # rows that are not worth a statement of their own
 _SETTLED_AFTER = 300.0  # seconds after which a system that offers no sync has long written everything
 
 
@@ -46,6 +48,7 @@ class Journal(Reading):
     def __init__(self, database: Database, notices: list[str], now: Callable[[], float], boot: str) -> None:
         self._database = database
         self._names = Names(database)
+        self._ahead = Ahead(database)
         self._now = now
         self._boot = boot
         self.notices = notices  # what the user should be told
@@ -64,6 +67,11 @@ class Journal(Reading):
             UsageError: the folder cannot be written, or a newer version wrote the journal.
         """
         return cls(*open_writable(folder, now), now, boot())
+
+    @classmethod
+    def open_scratch(cls, folder: Path) -> Journal:
+        """Open or make a journal that ends with this process, in a folder of its own."""
+        return cls(open_scratch(folder), [], time.time, boot_id())
 
     @classmethod
     def open_readonly(cls, folder: Path, *, boot: Callable[[], str] = boot_id) -> Journal:
@@ -127,10 +135,20 @@ class Journal(Reading):
 
     # -- planning --------------------------------------------------------------------------------
 
-    def find(self, keys: Sequence[bytes]) -> dict[bytes, Row]:
-        """Return what is known of these entries."""
-        numbers = list(self._names.find(keys).values())
-        found = (parse_row(v, self._doubted) for v in self._database.fetch_many(schema.FIND_ROWS, numbers))
+    def find(self, keys: Collection[bytes], paths: Mapping[bytes, str] | None = None) -> dict[bytes, Row]:
+        """Return what is known of these entries; `paths`: where they go unless a row says something else."""
+        safe = paths or {}
+        next_rows = self._ahead.read(keys)
+        numbers = {key: values[0] for key, values in next_rows.items()}
+        missing = [key for key in keys if key not in numbers] if len(numbers) < len(keys) else []
+        looked_up = self._names.find(missing)
+        numbers |= looked_up
+        self._names.remember(numbers)
+        self._ahead.note([numbers[key] for key in keys if key in numbers])
+        rows = [values[1:] for values in next_rows.values()]
+        rows += self._database.fetch_many(schema.FIND_ROWS, list(looked_up.values()))
+        doubted = self._doubted
+        found = (parse_row(values, doubted, safe.get(values[0], "")) for values in rows)
         return {row.key: row for row in found if row is not None}
 
     def find_paths(self, path_keys: Sequence[str]) -> dict[str, PathOwner]:
@@ -153,8 +171,13 @@ class Journal(Reading):
 
     def touch_run(self, keys: Sequence[bytes]) -> None:
         """Record that this run has seen entries that need nothing."""
-        numbers = self._names.find(keys).values()
-        self._database.write_many(schema.TOUCH, [(number,) for number in numbers], (self.run,))
+        singles = []
+        for first, last in ranges_of(sorted(self._names.find(keys).values())):
+            if last - first < _SHORT_RANGE:
+                singles += [(number,) for number in range(first, last + 1)]
+            else:
+                self._database.write(schema.TOUCH_RANGE, (self.run, first, last))
+        self._database.write_many(schema.TOUCH, singles, (self.run,))
 
     def release_path(self, key: bytes) -> None:
         """Let another entry have the destination of this one."""

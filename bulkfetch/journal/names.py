@@ -27,6 +27,7 @@ class Names:
         self._keys: dict[bytes, int] = {}
         self._paths: dict[int, int] = {}
         self._looked_up: dict[bytes, int] = {}  # by the last query; what was found is asked for again
+        self._absent: set[bytes] = set()  # what that query did not find; who adds one looks here no more
         self._named = 0
         self._last = -1  # highest row; -1: not loaded
 
@@ -40,12 +41,17 @@ class Names:
                 missing.append(key)
             else:
                 found[key] = number
-        if missing and self._named:
+        if missing and self._named and not self._absent.issuperset(missing):
             rows = self._database.fetch_many(schema.FIND_IDS, [_hash_key(key) for key in missing])
             wanted = set(missing)
             self._looked_up = {key: number for key, number in rows if key in wanted}
+            self._absent = wanted.difference(self._looked_up)
             found |= self._looked_up
         return found
+
+    def remember(self, numbers: dict[bytes, int]) -> None:
+        """Take note of rows just found, which are asked for again."""
+        self._looked_up = numbers
 
     def find_paths(self, path_keys: Iterable[str]) -> list[int]:
         """Return the rows that may have these destinations."""
@@ -85,6 +91,7 @@ class Names:
         self._named = self._last
         self._keys.clear()
         self._paths.clear()
+        self._absent.clear()  # they may be what has just been written
 
     def _load(self) -> None:
         if self._last >= 0:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from bulkfetch.errors import UsageError
 from bulkfetch.journal import schema
-from bulkfetch.journal.database import DAMAGED, Database, explain, primary_code
+from bulkfetch.journal.database import DAMAGED, Database, explain, forgiving, primary_code
 from bulkfetch.safetext import clean
 
 if sys.platform != "win32":
@@ -61,6 +61,14 @@ def open_writable(folder: Path, now: Callable[[], float]) -> tuple[Database, lis
         aside = _set_aside(path, now())
         notice = f"the journal was damaged ({exc}); it is kept as {clean(str(aside))}, and a new one begins"
         return _open(path, _open_for_writing), [notice]
+
+
+def open_scratch(folder: Path) -> Database:
+    """Open a journal in `folder` that nobody will ever read again: nothing in it need survive."""
+    database, _ = open_writable(folder, time.time)
+    for setting in ("synchronous = OFF", "journal_mode = OFF"):
+        database.fetch(f"PRAGMA {setting}")
+    return database
 
 
 def open_readable(folder: Path) -> tuple[Database, list[str]]:
@@ -147,8 +155,7 @@ def _connect(path: Path, options: str) -> sqlite3.Connection:
 
 
 def _configure(connection: sqlite3.Connection) -> None:
-    # An edited file may hold any bytes as text (fault K07).
-    connection.text_factory = functools.partial(str, encoding="utf-8", errors="replace")
+    connection.text_factory = forgiving
     for setting in ("trusted_schema = OFF", "cell_size_check = ON", f"cache_size = -{_CACHE}"):
         connection.execute(f"PRAGMA {setting}")
 

@@ -17,6 +17,7 @@ _LIMIT = 1 << 63
 _STATES = {str(state): state for state in Status}
 _TOKEN = re.compile(r"[0-9a-f]{1,64}")
 _GAPS = re.compile(r"[0-9]{1,19}-[0-9]{1,19}(,[0-9]{1,19}-[0-9]{1,19}){0,99999}")
+_SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
 _FIELD = re.compile(r"[\x20-\x7e\x80-\xff]{1,4096}")  # it goes into a request (RFC 9110 section 5.5)
 
 
@@ -63,15 +64,15 @@ class Interruption(NamedTuple):
     ended: float  # Unix time at which the last of them ended; infinite where one was killed
 
 
-def parse_row(values: Sequence[Any], doubted: frozenset[int]) -> Row | None:
-    """Return what FIND_ROWS and its kin select as a row; None when it cannot be ours."""
+def parse_row(values: Sequence[Any], doubted: frozenset[int], safe_path: str = "") -> Row | None:
+    """Return what FIND_ROWS and its kin select as a row; None when it cannot be ours.
+
+    A path needs no look if it is `safe_path`.
+    """
     key, path, state, size, mtime_ns, digest, run, etag, last_modified, written = values
     if not isinstance(key, bytes) or len(key) != _KEY or not isinstance(run, int) or state not in _STATES:
         return None
-    try:
-        checked = checked_path(path) if isinstance(path, str) else ""
-    except UnsafePath:
-        return None
+    checked = path if path == safe_path else _checked(path)
     if not checked:
         return None
     return Row(
@@ -79,6 +80,13 @@ def parse_row(values: Sequence[Any], doubted: frozenset[int]) -> Row | None:
         _digest(digest), run, _field(etag), _field(last_modified),
         (written if isinstance(written, int) else run) in doubted,
     )  # fmt: skip
+
+
+def _checked(path: Any) -> str:
+    try:
+        return checked_path(path) if isinstance(path, str) else ""
+    except UnsafePath:
+        return ""
 
 
 def parse_part(values: Sequence[Any], boot: str) -> tuple[bytes, PartInfo] | None:
@@ -119,6 +127,8 @@ def size_of(value: Any) -> int | None:
 
 
 def _digest(value: Any) -> str:
+    if isinstance(value, str) and _SHA256.fullmatch(value):
+        return value
     name, _, digits = value.partition(":") if isinstance(value, str) else ("", "", "")
     return value if is_hex_digest(name, digits) else ""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from bulkfetch.errors import LineError, ManifestError
 from bulkfetch.manifest.columns import Shape, checked_entry, to_entry
-from bulkfetch.manifest.entries import new_entry
+from bulkfetch.manifest.entries import Checked, new_entry
 from bulkfetch.manifest.formats import EXTENSIONS, READERS, check_format, format_of_content, format_of_name
 from bulkfetch.manifest.lines import BLANK, Line, bad_line, skip_to_content, split_lines
 from bulkfetch.manifest.sources import ManifestSource, check_readable, name_of, read_chunks
@@ -16,7 +16,7 @@ from bulkfetch.models import BadLine, Entry
 from bulkfetch.safetext import clean, redact
 from bulkfetch.urls import parse_url
 
-__all__ = ["EXTENSIONS", "READERS", "ManifestSource", "as_entries", "read_manifest", "read_urls"]
+__all__ = ["EXTENSIONS", "READERS", "Checked", "ManifestSource", "as_entries", "read_manifest", "read_urls"]
 
 
 def read_manifest(
@@ -40,7 +40,7 @@ def read_manifest(
     check_format(format)
     check_readable(source)
     shape = Shape(clean(redact(name_of(source))), url_column, _parse_base(base_url))
-    return _read(source, format or format_of_name(name_of(source)), shape)
+    return Checked(_read(source, format or format_of_name(name_of(source)), shape))
 
 
 def read_urls(urls: Iterable[str], source: str = "arguments") -> Iterator[Entry | BadLine]:
@@ -53,6 +53,9 @@ def as_entries(
     source: str = "list",
 ) -> Iterator[Entry | BadLine]:
     """Yield what a program gives - URLs, records, entries, or one of these - as entries and `BadLine`s."""
+    if isinstance(entries, Checked):
+        yield from entries
+        return
     if isinstance(entries, str | Mapping | Entry):
         entries = (entries,)
     shape = Shape(source)

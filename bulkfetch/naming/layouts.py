@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 from bulkfetch.errors import LineError, UnsafePath, UsageError
 from bulkfetch.models import Entry
 from bulkfetch.naming.paths import SUFFIX_ROOM, bounded_path, checked_path
-from bulkfetch.naming.segments import check_segment, clean_segment, split_ext
+from bulkfetch.naming.segments import PLAIN, check_segment, clean_segment, is_reserved, split_ext
 from bulkfetch.safetext import has_secret
 
 FIELDS = ("host", "port", "scheme", "path", "dir", "name", "stem", "ext", "index", "sha256")
@@ -21,6 +21,7 @@ _FOLDERS = frozenset({"path", "dir"})  # their "/" separates, everyone else's do
 _INDEX_FORMAT = re.compile(r"(?:0?[0-9]{1,2})?d?")
 _TEXT_FORMAT = re.compile(r"(?:\.[0-9]{1,3})?")
 _PORTS = {"http": "80", "https": "443"}
+_PLAIN_URL = re.compile(rf"https?://[^/?#]++/(?:[^/?#]++/)*+({PLAIN.pattern})")
 _SCRIPT = re.compile(r"\.(?:php[0-9]?|phtml|aspx?|ashx|jspx?|cgi|cfm|pl|do|action|fcgi)$", re.IGNORECASE)
 _TYPE = re.compile(r"[^.]\.(?=[A-Za-z0-9]*[A-Za-z])[A-Za-z0-9]{1,10}$")
 _INDEX = "index"  # for a URL that ends in "/", as every web server reads it
@@ -62,6 +63,8 @@ def plan_path(entry: Entry, layout: str = "flat", index: int = 0) -> str:
     """
     if entry.path is not None:
         return checked_path(entry.path)
+    if layout == "flat" and (name := _plain_name(entry.urls[0])):
+        return name
     address = _parse_address(entry.urls[0])
     if layout == "flat":
         return _off_home(clean_segment(address.name))
@@ -95,6 +98,12 @@ def parse_layout(template: str) -> Layout:
             f"a layout is flat, tree, or a template of {fields} and the manifest's own columns"
         ) from exc
     return Layout(parts)
+
+
+def _plain_name(url: str) -> str:
+    """Return the last segment of most URLs; "" where it takes a closer look to name a file."""
+    match = _PLAIN_URL.fullmatch(url)
+    return match[1] if match is not None and not is_reserved(match[1]) else ""
 
 
 def _off_home(first: str) -> str:

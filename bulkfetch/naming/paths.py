@@ -7,12 +7,13 @@ from hashlib import blake2b
 from unicodedata import normalize
 
 from bulkfetch.errors import UnsafePath
-from bulkfetch.naming.segments import INVISIBLE, STATE_FOLDER, check_segment, fit_segment
+from bulkfetch.naming.segments import INVISIBLE, STATE_FOLDER, check_segment, fit_segment, is_plain
 
 MAX_PATH = 4000  # bytes in UTF-8: PATH_MAX of Linux, less room for the destination folder
 SUFFIX_ROOM = 9  # bytes that `with_suffix` may add
 
 _DRIVE = re.compile(r"[A-Za-z]:")
+_ENDS = ("", ".", " ")
 _DROPPED = re.compile(r"[. ]+(?=/|$)")  # what Windows leaves out at the end of a segment
 
 
@@ -24,6 +25,8 @@ def checked_path(path: str) -> str:
     Raises:
         UnsafePath: it would leave the folder, or some system does not take it (faults N18, N19).
     """
+    if is_plain(path):
+        return path
     if not path:
         raise UnsafePath("the path is empty")
     if "\\" in path:
@@ -50,7 +53,9 @@ def bounded_path(segments: list[str], room: int = 0) -> str:
 def collision_key(path: str) -> str:
     """Return what is equal for two paths that some file system takes for one (fault N14)."""
     if path.isascii() and path.isprintable():
-        return _DROPPED.sub("", path.lower())
+        path = path.lower()
+        is_plain = path[-1:] not in _ENDS and "./" not in path and " /" not in path
+        return path if is_plain else _DROPPED.sub("", path)
     # Unicode 3.13, D145: canonical caseless matching.
     folded = normalize("NFD", INVISIBLE.sub("", path)).casefold()
     return _DROPPED.sub("", normalize("NFC", folded))

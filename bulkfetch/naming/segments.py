@@ -33,13 +33,14 @@ UNPORTABLE = re.compile(r'[<>:"/\\|?*]')
 _RESERVED = re.compile(
     r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$) *(?:\.|\Z)|bulkfe~[0-9]\Z", re.IGNORECASE
 )
-_PLAIN = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_. ~@+=,-]{0,190}[A-Za-z0-9_])?")
+_DOUBTFUL = frozenset("abclnpABCLNP")  # what the reserved ones begin with
+PLAIN = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_. ~@+=,-]{0,190}[A-Za-z0-9_])?")
 _EXT = re.compile(r"(?<=[^.])(?:\.tar)?\.[^.\s]{1,16}\Z", re.IGNORECASE)
 
 
 def clean_segment(name: str) -> str:
     """Return `name` as a safe, portable segment; a name that is one already comes back as it is."""
-    if _is_plain(name):
+    if is_plain(name):
         return name
     # Removing first: NFC joins what an invisible character kept apart.
     name = normalize("NFC", INVISIBLE.sub("", name))
@@ -55,7 +56,7 @@ def clean_segment(name: str) -> str:
 
 def check_segment(segment: str) -> str:
     """Return a segment the user asked for in NFC, or raise `UnsafePath` saying why no system takes it."""
-    if _is_plain(segment):
+    if is_plain(segment):
         return segment
     segment = normalize("NFC", segment)
     if reason := _why_unsafe(segment):
@@ -82,9 +83,14 @@ def fit_segment(name: str, mark: str = "") -> str:
     return stem.encode()[:room].decode("utf-8", "ignore") + tail
 
 
-def _is_plain(name: str) -> bool:
-    """Say whether a name, like most, needs no closer look."""
-    return _PLAIN.fullmatch(name) is not None and not _RESERVED.match(name)
+def is_plain(name: str) -> bool:
+    """Say whether a name, like most, is one segment that needs no closer look."""
+    return PLAIN.fullmatch(name) is not None and not is_reserved(name)
+
+
+def is_reserved(name: str) -> bool:
+    """Say whether a plain name means something else to Windows."""
+    return name[0] in _DOUBTFUL and _RESERVED.match(name) is not None
 
 
 def _size(text: str) -> int:
