@@ -17,7 +17,7 @@ def test_the_text_of_a_guard_is_in_the_source_exactly_once(guard):
 
 @each_guard
 def test_the_test_of_a_guard_is_there(guard):
-    file, _, name = guard.test.partition("::")
+    file, _, name = guard.test.partition("[")[0].partition("::")
     assert f"def {name}(" in (ROOT / "tests" / file).read_text(encoding="utf-8")
 
 

@@ -249,6 +249,19 @@ def test_flipped_bytes_never_crash(sound, tmp_path, flips):
         journal.finish_run(clean=True, summary={})
 
 
+def test_a_journal_whose_schema_is_no_text_is_kept_aside(sound, tmp_path):
+    """SQLite quotes the damage in its message, which Python then cannot decode."""
+    garbled = sound.replace(b"CREATE TABLE runs", b"CR\xe9ATE TABLE runs")
+    assert garbled != sound
+    folder = tmp_path / "dest" / ".bulkfetch"
+    folder.mkdir(parents=True)
+    (folder / FILE).write_bytes(garbled)
+    with contextlib.closing(Journal.open(folder)) as journal:
+        (notice,) = journal.notices
+        assert notice.startswith("the journal was damaged (its schema is garbled); it is kept as ")
+        assert list(journal.finished()) == []
+
+
 # -- refusals of the system --------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
     python -m tests.harness.kill --kills 500        SIGKILL at random moments and at every named point
     python -m tests.harness.power --cuts 500        power loss, by replaying what had been synced
     python -m tests.harness.guards                  each guard taken out of a copy: a test must notice
+    python -m tests.harness.fuzz                    the parsers under atheris, where that is installed
 
 Nothing of this is known to the product: `child.py` wraps calls of the standard library around the real
 command, and what a kill leaves behind is judged from outside.
