@@ -70,6 +70,11 @@ class Digests:
         self._hashes = {name: new(name) for name in dict.fromkeys(names)}
         self._updates = tuple(digest.update for digest in self._hashes.values())
 
+    @property
+    def is_empty(self) -> bool:
+        """Say whether no digest was asked for."""
+        return not self._updates
+
     def update(self, chunk: bytes | bytearray | memoryview) -> None:
         """Take in the next bytes."""
         for update in self._updates:

@@ -6,7 +6,6 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import pytest
 from attempting import QUICK, WHICH
 from faultserver import pattern
 

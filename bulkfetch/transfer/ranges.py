@@ -65,7 +65,7 @@ class Ranges:
         self._part.is_shared = True
         known = PartInfo(plan.start, plan.validator, plan.size, self._part.token)
         self.share = Share(self._task.key, self._task.path, known, ranges, digests, plan.start)
-        self._claim = self.share.claim()
+        self._claim = self.share.claim(open_ended=True)
         self._announce(head, url)
         return True
 
@@ -137,13 +137,12 @@ class Ranges:
 
     def _write(self, share: Share, claim: Claim, part: Part, data: bytes | memoryview) -> None:
         part.write(data)
-        if claim.stored == share.hashed:  # what comes in order is hashed as it passes
-            share.digests.update(data)
-            share.hashed += len(data)
+        share.hash_passing(claim, data)
         front = share.store(claim, self._context.emit)
         if front is not None:
             part.sync()
             share.sync_done(front)
+        share.hash_front(part)
 
     # -- ends ------------------------------------------------------------------------------------
 
@@ -167,9 +166,8 @@ class Ranges:
         if whole is None or size != share.total:
             raise errors.RangeMismatch("the part was changed by another program")
         whole.seek(size)
-        for data in whole.read_back(share.hashed):
+        while share.hash_front(whole, wait=True):
             self._context.lease.check()
-            share.digests.update(data)
         assert share.head is not None  # announced
         return body.finish(share.head, share.plan)
 
