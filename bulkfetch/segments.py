@@ -16,12 +16,14 @@ _WAVES = 8  # requests of each worker; the last ones bring what is left to hash 
 _AUTO_LEAST = 8 * LEAST  # where nobody asked for a number
 
 
-def choose_piece(left: int, ranges: int) -> int:
+def choose_piece(left: int, ranges: int, config: FetchConfig) -> int:
     """Return the bytes of one request: all for one worker, else so much that each worker makes several.
 
     The front of the file then grows as the file does, which a digest needs: it takes bytes in order.
+    Where requests are counted, there are no more than need be.
     """
-    return left if ranges < 2 else max(LEAST, left // (ranges * _WAVES))
+    waves = 1 if ranges < 2 or config.host_rate else _WAVES
+    return max(LEAST, -(-left // (ranges * waves)))
 
 
 def count_ranges(left: int, config: FetchConfig) -> int:

@@ -48,8 +48,7 @@ class Ranges:
         if self._part is None:
             return False
         part = clip(known, size)
-        ranges = count_ranges(sum(end - start for start, end in part.missing), context.config)
-        self.share = Share(self._task.key, self._task.path, part, ranges, new_digests())
+        self.share = Share(self._task.key, self._task.path, part, context.config, new_digests())
         return True
 
     def begin(self, body: Body, head: Head, plan: BodyPlan, url: str) -> bool:
@@ -58,13 +57,13 @@ class Ranges:
             return False
         if head.content_type in HTML_TYPES or plan.action not in (Action.RESTART, Action.APPEND):
             return False
-        ranges = count_ranges(plan.size - plan.start, self._context.config)
-        if ranges < 2:
+        config = self._context.config
+        if count_ranges(plan.size - plan.start, config) < 2:
             return False
         self._part, digests = body.lend(head, plan)
         self._part.is_shared = True
         known = PartInfo(plan.start, plan.validator, plan.size, self._part.token)
-        self.share = Share(self._task.key, self._task.path, known, ranges, digests, plan.start)
+        self.share = Share(self._task.key, self._task.path, known, config, digests, plan.start)
         self._claim = self.share.claim(open_ended=True)
         self._announce(head, url)
         return True

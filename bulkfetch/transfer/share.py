@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 
 from bulkfetch.checksums import Digests
+from bulkfetch.config import FetchConfig
 from bulkfetch.events import Progress
 from bulkfetch.models import NO_PART, Action, BodyPlan, Gap, Head, PartInfo
-from bulkfetch.segments import Claim, SegmentMap, choose_piece
+from bulkfetch.segments import Claim, SegmentMap, choose_piece, count_ranges
 from bulkfetch.store import Part
 
 _EVENT_EVERY = 0.1  # seconds between progress events of one file
@@ -25,16 +26,14 @@ class Share:
         key: the entry's identity.
         path: its destination.
         part: what is stored, with the validator that pins it and the length of the whole.
-        ranges: how many workers are expected at once.
         digests: have seen the bytes up to `part.offset`, or none.
     """
 
     def __init__(
-        self, key: bytes, path: str, part: PartInfo, ranges: int, digests: Digests, hashed: int = 0
+        self, key: bytes, path: str, part: PartInfo, config: FetchConfig, digests: Digests, hashed: int = 0
     ) -> None:
         assert part.total is not None  # only a file of known length is divided
         self.total = part.total
-        self.ranges = ranges
         self.url = ""  # what the ranges are asked of
         self.head: Head | None = None  # of the first answer
         self.digests = digests
@@ -46,7 +45,8 @@ class Share:
         self._lock = threading.Lock()  # guards all that follows
         missing = part.missing or ((part.offset, self.total),)
         left = sum(end - start for start, end in missing)
-        self._map = SegmentMap(missing, max(1, choose_piece(left, ranges)))
+        self.ranges = ranges = count_ranges(left, config)
+        self._map = SegmentMap(missing, choose_piece(left, ranges, config))
         self._have = self.total - left
         self._received = 0
         self._told, self._told_at = self._have, time.monotonic()
