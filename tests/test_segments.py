@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -145,7 +147,7 @@ def test_joined_gaps_cover_the_same_bytes(pairs):
     assert {byte for start, end in found for byte in range(start, end)} == {
         byte for start, end in gaps for byte in range(start, end)
     }
-    assert all(a[1] < b[0] for a, b in zip(found, found[1:], strict=False))
+    assert all(a[1] < b[0] for a, b in itertools.pairwise(found))
 
 
 STEPS = st.lists(
