@@ -9,17 +9,18 @@ from bulkfetch import errors
 from bulkfetch.checksums import Digests
 from bulkfetch.exchange import Reply
 from bulkfetch.limits import NoLimit
-from bulkfetch.models import Action, BodyPlan, Done, Failure, Head, PartInfo, Sharing, Task
+from bulkfetch.models import NO_PART, Action, BodyPlan, Done, Failure, Head, PartInfo, Sharing, Task
 from bulkfetch.resume import plan_body
 from bulkfetch.retry import refuse_status
 from bulkfetch.segments import Claim, clip, count_ranges
 from bulkfetch.store import Part
 from bulkfetch.transfer.body import Body
-from bulkfetch.transfer.checks import HTML_TYPES, check_room, check_size
+from bulkfetch.transfer.checks import HTML_TYPES, check_html, check_room, check_size
 from bulkfetch.transfer.context import Context
 from bulkfetch.transfer.share import Share
 
 _CHUNK = 1024 * 1024  # largest read
+_START = 64  # bytes by which a page is told
 
 
 class Ranges:
@@ -42,7 +43,7 @@ class Ranges:
     def reopen(self, new_digests: Callable[[], Digests]) -> bool:
         """Say whether this attempt is for a range: of a file under way, or of one an earlier run left so."""
         known, context = self._task.part, self._context
-        if self.share is not None or not known.missing or known.total is None:
+        if self.share is not None or not known.missing or known.total is None or known.validator is None:
             return self.share is not None
         self._part, size = context.store.share_part(self._task.key, known.token, self._task.path)
         if self._part is None:
@@ -83,9 +84,9 @@ class Ranges:
         self._part.seek(claim.stored)
         return (("Range", f"bytes={claim.stored}-{claim.end - 1}"), ("If-Range", part.validator))
 
-    def accept(self, head: Head, url: str) -> None:
+    def accept(self, reply: Reply, url: str) -> None:
         """Check that the answer is the range asked for, of the same file (see `resume.plan_body`)."""
-        share, claim = self.share, self._claim
+        share, claim, head = self.share, self._claim, reply.head
         assert share is not None  # ask has taken both
         assert claim is not None
         refused = refuse_status(head)
@@ -94,6 +95,9 @@ class Ranges:
         known = share.part
         wanted = PartInfo(claim.stored, known.validator, known.total, known.token)
         if plan_body(wanted, head, asked_range=True).action is not Action.APPEND:
+            if head.content_type in HTML_TYPES:  # keep what is there: the link may have expired (fault R17)
+                first = bytes(reply.read(_START))
+                check_html(head, first, self._task, self._context.config, is_resuming=True)
             raise errors.RangeMismatch("the server does not send this range any more")
         if not self._is_announced:
             check_size(share.total, self._task.entry, self._context.config)
@@ -183,7 +187,7 @@ class Ranges:
         if share is None:
             return
         if self._is_last or (part is not None and part.is_spoiled):
-            share.end(left)
+            share.end(left if self._is_last else NO_PART)
         if claim is not None:
             self._claim = None
             refuse = failure is not None and failure.kind == "range"
