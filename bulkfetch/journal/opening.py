@@ -96,6 +96,8 @@ def _open(path: Path, opener: Opener) -> Database:
             connection = opener(path, "nolock=1")
     except sqlite3.Error as exc:
         raise _meaning(exc, path) from exc
+    except UnicodeDecodeError as exc:  # SQLite's own message quotes the garbled schema
+        raise _Damaged("its schema is garbled") from exc
     return Database(connection, path)
 
 
