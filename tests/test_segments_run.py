@@ -376,7 +376,7 @@ def test_ranges_are_asked_where_a_redirect_led(make_server, tmp_path):
 
 @pytest.mark.parametrize("segments", [1, 4, 16])
 def test_a_stopped_run_is_gone_on_with(server, tmp_path, segments):
-    server.add("/a", **ROUTE)
+    server.add("/a", **{**ROUTE, "trickle": (65536, 0.03)})  # not over before the stop is seen
     config = config_of(tmp_path)
     received: list[int] = []
 
@@ -388,6 +388,7 @@ def test_a_stopped_run_is_gone_on_with(server, tmp_path, segments):
         assert list(fetcher.run([server.url("/a")])) == []
         received.append(fetcher.summary.received)
     before = len(server.hits("/a"))
+    server.add("/a", **ROUTE)
     [outcome] = fetch(tmp_path, server.url("/a"), segments=segments)
     assert_whole(tmp_path, outcome)
     assert received[0] > SIZE / 2

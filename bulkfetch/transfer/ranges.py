@@ -54,11 +54,11 @@ class Ranges:
 
     def begin(self, body: Body, head: Head, plan: BodyPlan, url: str) -> bool:
         """Say whether the answer that has begun is worth sharing with other workers; if so, share it."""
-        if plan.size is None or plan.validator is None or not head.has_ranges or self._task.restarts:
-            return False
-        if head.content_type in HTML_TYPES or plan.action not in (Action.RESTART, Action.APPEND):
-            return False
         config = self._context.config
+        if config.segments == 1 or plan.size is None or plan.validator is None or not head.has_ranges:
+            return False
+        if self._task.restarts or head.content_type in HTML_TYPES or plan.action is Action.COMPLETE:
+            return False
         if count_ranges(plan.size - plan.start, config) < 2:
             return False
         self._part, digests = body.lend(head, plan)
