@@ -166,7 +166,7 @@ CONTENDERS: dict[str, Contender] = {
     row.name: row
     for row in (
         Contender("bulkfetch", _bulkfetch, "get pipe digest segments again resume", module="bulkfetch"),
-        Contender("bulkfetch-nodigest", _bulkfetch_undigested, "get pipe", module="bulkfetch"),
+        Contender("bulkfetch-nodigest", _bulkfetch_undigested, "get pipe segments", module="bulkfetch"),
         Contender("curl", _curl, _curl_modes(), program="curl", stdin="curl"),
         Contender("wget2", _wget2, "get pipe segments again resume", program="wget2"),
         Contender("wget", _wget, "get segments again resume", program="wget"),

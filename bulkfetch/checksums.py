@@ -71,6 +71,11 @@ class Digests:
         self._updates = tuple(digest.update for digest in self._hashes.values())
         self.are_none = not self._updates
 
+    @property
+    def is_empty(self) -> bool:
+        """Say whether no digest was asked for."""
+        return not self._updates
+
     def update(self, chunk: bytes | bytearray | memoryview) -> None:
         """Take in the next bytes."""
         for update in self._updates:

@@ -298,8 +298,10 @@ class Run:
             self._emit(events.Notice(f"{task.origin} answers 511: {text}", "error"))
 
     def _ended_range(self, step: Partial) -> None:
+        if step.failure is None:
+            return
         self._keep_part(step.task.key, step.part)
-        if step.failure is not None and step.failure.fatal:
+        if step.failure.fatal:
             self.stop(step.failure.message)
 
     def _keep_part(self, key: bytes, part: PartInfo) -> None:

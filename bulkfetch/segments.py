@@ -12,7 +12,18 @@ from bulkfetch.config import FetchConfig
 from bulkfetch.models import Gap, PartInfo
 
 LEAST = 1024 * 1024  # bytes; a shorter range costs more than it saves
+_WAVES = 8  # requests of each worker; the last ones bring what is left to hash at the end
 _AUTO_LEAST = 8 * LEAST  # where nobody asked for a number
+
+
+def choose_piece(left: int, ranges: int, config: FetchConfig) -> int:
+    """Return the bytes of one request: all for one worker, else so much that each worker makes several.
+
+    The front of the file then grows as the file does, which a digest needs: it takes bytes in order.
+    Where requests are counted, there are no more than need be.
+    """
+    waves = 1 if ranges < 2 or config.host_rate else _WAVES
+    return max(LEAST, -(-left // (ranges * waves)))
 
 
 def count_ranges(left: int, config: FetchConfig) -> int:
@@ -26,19 +37,18 @@ def count_ranges(left: int, config: FetchConfig) -> int:
 class Claim:
     """A stretch of the file that one answer brings, in order."""
 
-    __slots__ = ("end", "limit", "shares", "stored", "taken")
+    __slots__ = ("end", "limit", "stored", "taken")
 
-    def __init__(self, start: int, end: int, shares: int) -> None:
+    def __init__(self, start: int, end: int) -> None:
         self.stored = start  # bytes before this one are in the file
         self.taken = start  # bytes before this one are in the file or being written
         self.end = end  # moves down when another worker takes the rest
         self.limit = end  # how far the answer goes
-        self.shares = shares  # workers that this stretch is still meant for
 
     @property
-    def piece(self) -> int:
-        """How much of it the next worker gets."""
-        return (self.end - self.taken) // max(2, self.shares)
+    def half(self) -> int:
+        """How much of it another worker would get."""
+        return (self.end - self.taken) // 2
 
 
 class SegmentMap:
@@ -46,29 +56,28 @@ class SegmentMap:
 
     Args:
         missing: the gaps, in order and apart from one another.
-        ranges: how many workers are expected at once.
+        piece: most that one claim takes of a free gap.
         least: a stretch is not divided into shorter ones.
     """
 
-    def __init__(self, missing: Sequence[Gap], ranges: int, *, least: int = LEAST) -> None:
+    def __init__(self, missing: Sequence[Gap], piece: int, *, least: int = LEAST) -> None:
         self._free = sorted(missing)  # nobody is at work on these
         self._claims: list[Claim] = []
-        self._ranges = ranges
+        self._piece = piece
         self._least = least
 
     def claim(self) -> Claim | None:
         """Return what to ask for: the first free gap, or the end of the longest stretch under way."""
         if self._free:
-            start, end = self._free.pop(0)
-            claim = Claim(start, end, max(1, self._ranges - len(self._claims) - len(self._free)))
+            start, end = self._take(0, self._free[0][1])
+            claim = Claim(start, end)
         else:
-            longest = max(self._claims, key=lambda one: one.piece, default=None)
-            if longest is None or longest.piece < self._least:
+            longest = max(self._claims, key=lambda one: one.half, default=None)
+            if longest is None or longest.half < self._least:
                 return None
-            cut = longest.end - longest.piece
-            claim = Claim(cut, longest.end, 1)
+            cut = longest.end - longest.half
+            claim = Claim(cut, longest.end)
             longest.end = cut
-            longest.shares -= 1
         self._claims.append(claim)
         return claim
 
@@ -101,6 +110,11 @@ class SegmentMap:
         under_way = [(claim.stored, claim.end) for claim in self._claims if claim.stored < claim.end]
         return tuple(joined([*self._free, *under_way]))
 
+    def front(self, total: int) -> int:
+        """Return where the first gap begins, `total` where there is none."""
+        starts = [claim.stored for claim in self._claims if claim.stored < claim.end]
+        return min([*starts, *(start for start, _ in self._free[:1])], default=total)
+
     @property
     def is_busy(self) -> bool:
         """Say whether anybody is at work."""
@@ -109,17 +123,21 @@ class SegmentMap:
     @property
     def wants_more(self) -> bool:
         """Say whether there is something to claim."""
-        return bool(self._free) or any(claim.piece >= self._least for claim in self._claims)
+        return bool(self._free) or any(claim.half >= self._least for claim in self._claims)
 
     def _extend(self, claim: Claim) -> None:
         """Let an answer go on into what another worker gave back."""
-        for gap in self._free:
+        for i, gap in enumerate(self._free):
             if gap[0] == claim.end < claim.limit:
-                self._free.remove(gap)
-                claim.end = min(gap[1], claim.limit)
-                if claim.end < gap[1]:
-                    self._free = sorted([*self._free, (claim.end, gap[1])])
+                _, claim.end = self._take(i, claim.limit)
                 return
+
+    def _take(self, i: int, limit: int) -> Gap:
+        """Take the beginning of a free gap, up to `limit` and no more than a piece."""
+        start, end = self._free[i]
+        cut = min(end, limit, start + self._piece)
+        self._free[i : i + 1] = [(cut, end)] if cut < end else []
+        return start, cut
 
 
 def clip(part: PartInfo, size: int) -> PartInfo:

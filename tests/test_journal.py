@@ -301,6 +301,38 @@ def test_parts_are_found_until_they_are_dropped(journal):
     assert journal.all_tokens() == set()
 
 
+GAPPED = PartInfo(100, '"v1"', 1000, "3f9a", ((100, 200), (300, 1000)))
+
+
+def test_the_gaps_of_a_part_are_kept(boot, journal):
+    journal.save_part(key_of(0), GAPPED)
+    journal.save_part(key_of(1), PartInfo(0, '"v"', 9, "ab", ((0, 3), (5, 9))))
+    journal.commit()
+    assert journal.find_parts([key_of(0)]) == {key_of(0): GAPPED}
+    again = boot()
+    assert again.find_parts([key_of(0)]) == {key_of(0): GAPPED}
+    assert again.all_tokens() == {"3f9a", "ab"}
+
+
+def test_gaps_from_before_a_boot_do_not_count(boot):
+    first = boot("A")
+    first.save_part(key_of(0), GAPPED, durable=50)
+    first.commit()
+    assert boot("B").find_parts([key_of(0)]) == {key_of(0): PartInfo(50, '"v1"', 1000, "3f9a")}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "x", "100-", "100-199,", "100-199,150-300", "300-999,100-199", "100-199,200-300", "0-199,300-999",
+     "100-1000", "100-99", "-1-5", "100-" + "9" * 30, "100-199;DROP"],
+)  # fmt: skip
+def test_gaps_that_cannot_be_ours_leave_what_comes_before_them(boot, folder, journal, text):
+    journal.save_part(key_of(0), GAPPED)
+    journal.close()
+    edit(folder, f"UPDATE parts SET missing = '{text}'")
+    assert boot().find_parts([key_of(0)]) == {key_of(0): PartInfo(100, '"v1"', 1000, "3f9a")}
+
+
 def test_a_failed_entry_keeps_its_part(journal):
     journal.save_part(key_of(0), PART)
     journal.settle([failed(0)])

@@ -78,11 +78,23 @@ class Part:
         except OSError as exc:
             raise from_os_error(exc, self.name) from exc
 
-    def read_back(self, start: int = 0) -> Iterator[bytes]:
-        """Yield the bytes from `start` to where the next one goes, then stand there again."""
+    def read_at(self, start: int, size: int) -> bytes:
+        """Return `size` bytes that are there; the next one still goes where it did."""
         try:
             os.lseek(self._fd, start, os.SEEK_SET)
-            left = self.offset - start
+            data = os.read(self._fd, size)
+            os.lseek(self._fd, self.offset, os.SEEK_SET)
+        except OSError as exc:
+            raise from_os_error(exc, self.name) from exc
+        if len(data) < size:
+            raise DiskFailed(f"the part of {self.name} is shorter than it was")
+        return data
+
+    def read_back(self) -> Iterator[bytes]:
+        """Yield the bytes kept so far, then stand at their end again."""
+        try:
+            os.lseek(self._fd, 0, os.SEEK_SET)
+            left = self.offset
             while left > 0:
                 data = os.read(self._fd, min(_READ, left))
                 if not data:

@@ -91,7 +91,7 @@ def _fetch_range(trail: Trail, body: Body, ranges: Ranges) -> tuple[str | None, 
         ranges.check_moved()
         return reply, None
     try:
-        ranges.accept(reply.head, trail.url)
+        ranges.accept(reply, trail.url)
         ranges.receive(reply)
     finally:
         reply.close()

@@ -9,17 +9,18 @@ from bulkfetch import errors
 from bulkfetch.checksums import Digests
 from bulkfetch.exchange import Reply
 from bulkfetch.limits import NoLimit
-from bulkfetch.models import Action, BodyPlan, Done, Failure, Head, PartInfo, Sharing, Task
+from bulkfetch.models import NO_PART, Action, BodyPlan, Done, Failure, Head, PartInfo, Sharing, Task
 from bulkfetch.resume import plan_body
 from bulkfetch.retry import refuse_status
 from bulkfetch.segments import Claim, clip, count_ranges
 from bulkfetch.store import Part
 from bulkfetch.transfer.body import Body
-from bulkfetch.transfer.checks import HTML_TYPES, check_room, check_size
+from bulkfetch.transfer.checks import HTML_TYPES, check_html, check_room, check_size
 from bulkfetch.transfer.context import Context
 from bulkfetch.transfer.share import Share
 
 _CHUNK = 1024 * 1024  # largest read
+_START = 64  # bytes by which a page is told
 
 
 class Ranges:
@@ -42,30 +43,29 @@ class Ranges:
     def reopen(self, new_digests: Callable[[], Digests]) -> bool:
         """Say whether this attempt is for a range: of a file under way, or of one an earlier run left so."""
         known, context = self._task.part, self._context
-        if self.share is not None or not known.missing or known.total is None:
+        if self.share is not None or not known.missing or known.total is None or known.validator is None:
             return self.share is not None
         self._part, size = context.store.share_part(self._task.key, known.token, self._task.path)
         if self._part is None:
             return False
         part = clip(known, size)
-        ranges = count_ranges(sum(end - start for start, end in part.missing), context.config)
-        self.share = Share(self._task.key, self._task.path, part, ranges, new_digests())
+        self.share = Share(self._task.key, self._task.path, part, context.config, new_digests())
         return True
 
     def begin(self, body: Body, head: Head, plan: BodyPlan, url: str) -> bool:
         """Say whether the answer that has begun is worth sharing with other workers; if so, share it."""
-        if plan.size is None or plan.validator is None or not head.has_ranges or self._task.restarts:
+        config = self._context.config
+        if config.segments == 1 or plan.size is None or plan.validator is None or not head.has_ranges:
             return False
-        if head.content_type in HTML_TYPES or plan.action not in (Action.RESTART, Action.APPEND):
+        if self._task.restarts or head.content_type in HTML_TYPES or plan.action is Action.COMPLETE:
             return False
-        ranges = count_ranges(plan.size - plan.start, self._context.config)
-        if ranges < 2:
+        if count_ranges(plan.size - plan.start, config) < 2:
             return False
         self._part, digests = body.lend(head, plan)
         self._part.is_shared = True
         known = PartInfo(plan.start, plan.validator, plan.size, self._part.token)
-        self.share = Share(self._task.key, self._task.path, known, ranges, digests, plan.start)
-        self._claim = self.share.claim()
+        self.share = Share(self._task.key, self._task.path, known, config, digests, plan.start)
+        self._claim = self.share.claim(open_ended=True)
         self._announce(head, url)
         return True
 
@@ -84,9 +84,9 @@ class Ranges:
         self._part.seek(claim.stored)
         return (("Range", f"bytes={claim.stored}-{claim.end - 1}"), ("If-Range", part.validator))
 
-    def accept(self, head: Head, url: str) -> None:
+    def accept(self, reply: Reply, url: str) -> None:
         """Check that the answer is the range asked for, of the same file (see `resume.plan_body`)."""
-        share, claim = self.share, self._claim
+        share, claim, head = self.share, self._claim, reply.head
         assert share is not None  # ask has taken both
         assert claim is not None
         refused = refuse_status(head)
@@ -95,6 +95,9 @@ class Ranges:
         known = share.part
         wanted = PartInfo(claim.stored, known.validator, known.total, known.token)
         if plan_body(wanted, head, asked_range=True).action is not Action.APPEND:
+            if head.content_type in HTML_TYPES:  # keep what is there: the link may have expired (fault R17)
+                first = bytes(reply.read(_START))
+                check_html(head, first, self._task, self._context.config, is_resuming=True)
             raise errors.RangeMismatch("the server does not send this range any more")
         if not self._is_announced:
             check_size(share.total, self._task.entry, self._context.policies.for_url(self._task.url))
@@ -137,13 +140,12 @@ class Ranges:
 
     def _write(self, share: Share, claim: Claim, part: Part, data: bytes | memoryview) -> None:
         part.write(data)
-        if claim.stored == share.hashed:  # what comes in order is hashed as it passes
-            share.digests.update(data)
-            share.hashed += len(data)
+        share.hash_passing(claim, data)
         front = share.store(claim, self._context.emit)
         if front is not None:
             part.sync()
             share.sync_done(front)
+        share.hash_front(part)
 
     # -- ends ------------------------------------------------------------------------------------
 
@@ -167,9 +169,8 @@ class Ranges:
         if whole is None or size != share.total:
             raise errors.RangeMismatch("the part was changed by another program")
         whole.seek(size)
-        for data in whole.read_back(share.hashed):
+        while share.hash_front(whole, wait=True):
             self._context.lease.check()
-            share.digests.update(data)
         assert share.head is not None  # announced
         return body.finish(share.head, share.plan)
 
@@ -186,7 +187,7 @@ class Ranges:
         if share is None:
             return
         if self._is_last or (part is not None and part.is_spoiled):
-            share.end(left)
+            share.end(left if self._is_last else NO_PART)
         if claim is not None:
             self._claim = None
             refuse = failure is not None and failure.kind == "range"

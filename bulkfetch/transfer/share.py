@@ -7,12 +7,15 @@ import time
 from collections.abc import Callable
 
 from bulkfetch.checksums import Digests
+from bulkfetch.config import FetchConfig
 from bulkfetch.events import Progress
 from bulkfetch.models import NO_PART, Action, BodyPlan, Gap, Head, PartInfo
-from bulkfetch.segments import Claim, SegmentMap
+from bulkfetch.segments import Claim, SegmentMap, choose_piece, count_ranges
+from bulkfetch.store import Part
 
 _EVENT_EVERY = 0.1  # seconds between progress events of one file
 _JOURNALLED = 1024 * 1024  # bytes of a file that may be missing in the journal
+_HASHED = 1024 * 1024  # bytes read back and hashed at once
 _SYNC_EVERY = 256 * 1024 * 1024  # bytes between points from which the file goes on after power loss
 
 
@@ -23,27 +26,28 @@ class Share:
         key: the entry's identity.
         path: its destination.
         part: what is stored, with the validator that pins it and the length of the whole.
-        ranges: how many workers are expected at once.
         digests: have seen the bytes up to `part.offset`, or none.
     """
 
     def __init__(
-        self, key: bytes, path: str, part: PartInfo, ranges: int, digests: Digests, hashed: int = 0
+        self, key: bytes, path: str, part: PartInfo, config: FetchConfig, digests: Digests, hashed: int = 0
     ) -> None:
         assert part.total is not None  # only a file of known length is divided
         self.total = part.total
-        self.ranges = ranges
         self.url = ""  # what the ranges are asked of
         self.head: Head | None = None  # of the first answer
         self.digests = digests
         self.hashed = hashed  # bytes the digests have seen
+        self.hashing = threading.Lock()  # held by the one who feeds them
         self.is_over = False  # no further range will be asked for
         self._key, self._path = key, path
         self._part = part  # what pins the bytes
         self._lock = threading.Lock()  # guards all that follows
         missing = part.missing or ((part.offset, self.total),)
-        self._map = SegmentMap(missing, ranges)
-        self._have = self.total - sum(end - start for start, end in missing)
+        left = sum(end - start for start, end in missing)
+        self.ranges = ranges = count_ranges(left, config)
+        self._map = SegmentMap(missing, choose_piece(left, ranges, config))
+        self._have = self.total - left
         self._received = 0
         self._told, self._told_at = self._have, time.monotonic()
         self._synced = self._have
@@ -52,10 +56,13 @@ class Share:
 
     # -- ranges ----------------------------------------------------------------------------------
 
-    def claim(self) -> Claim | None:
-        """Return a range to ask for, or None when there is none just now."""
+    def claim(self, *, open_ended: bool = False) -> Claim | None:
+        """Return a range to ask for, or None when there is none just now; `open_ended`: all is on its way."""
         with self._lock:
-            return None if self.is_over else self._map.claim()
+            claim = None if self.is_over else self._map.claim()
+            if claim is not None and open_ended:
+                claim.limit = self.total
+            return claim
 
     def reserve(self, claim: Claim, length: int) -> int:
         """Return how many of the next `length` bytes are to be written."""
@@ -78,6 +85,12 @@ class Share:
             self._synced = self._have
             return self._info().offset
 
+    @property
+    def front(self) -> int:
+        """How many bytes are there without a gap."""
+        with self._lock:
+            return self._map.front(self.total)
+
     def sync_done(self, front: int) -> None:
         """Note that the first `front` bytes survive the machine."""
         with self._lock:
@@ -99,6 +112,35 @@ class Share:
             self._map.give_back(claim)
             self.is_over = self.is_over or refuse or not self._map.missing()
             return self.is_over and not self._map.is_busy
+
+    # -- digests ---------------------------------------------------------------------------------
+
+    def hash_passing(self, claim: Claim, data: bytes | memoryview) -> None:
+        """Feed the digests what has been written, and is not stored yet, if it comes in order."""
+        if claim.stored == self.hashed and self.hashing.acquire(blocking=False):
+            try:
+                if claim.stored == self.hashed:
+                    self.digests.update(data)
+                    self.hashed += len(data)
+            finally:
+                self.hashing.release()
+
+    def hash_front(self, part: Part, *, wait: bool = False) -> bool:
+        """Feed the digests some of what is there in order; says whether there was any.
+
+        Whoever stores bytes does so for a moment: a digest takes them in order, and ranges come in any.
+        """
+        if self.digests.is_empty or not self.hashing.acquire(blocking=wait):
+            return False
+        try:
+            count = min(_HASHED, self.front - self.hashed)
+            if count <= 0:
+                return False
+            self.digests.update(part.read_at(self.hashed, count))
+            self.hashed += count
+            return True
+        finally:
+            self.hashing.release()
 
     # -- what is there ---------------------------------------------------------------------------
 

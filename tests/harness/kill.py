@@ -84,6 +84,7 @@ class Chain:
         self._manifest = write_list(folder / f"{number}.txt", self._corpus.urls())
         self._chance = chance
         self._report = report
+        self._segments = chance.choice((1, JOBS))
         self._took = 0.8  # seconds of a run from its first request; only to choose moments from
 
     def run(self, kinds: list[str]) -> None:
@@ -126,7 +127,7 @@ class Chain:
         return was_killed
 
     def _start(self, kind: str | None) -> subprocess.Popen[str]:
-        jobs = ("-j", str(JOBS), "--per-host", str(JOBS))
+        jobs = ("-j", str(JOBS), "--per-host", str(JOBS), "--segments", str(self._segments))
         way = None
         if kind is not None and kind != RANDOM:
             number = 1 if kind in ONCE else self._chance.choice((1, 1, 2, 3, 5, 8))
