@@ -667,3 +667,30 @@ def test_a_closed_store_can_be_used_again(root):
     assert (root / "a" / "b").read_bytes() == b"data"
     store.close()
     assert open_handles() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="no advice to give")
+@pytest.mark.parametrize(("offset", "drops"), [(1024**3 - 1, False), (1024**3, True), (5 * 1024**3, True)])
+def test_a_very_large_part_on_disk_does_not_stay_in_memory(store, monkeypatch, offset, drops):
+    part = store.new_part(KEY, NAME)
+    part.write(b"x")
+    part.offset = offset
+    advice, order = [], []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (order.append("sync"), fsync(fd)))
+    monkeypatch.setattr(os, "posix_fadvise", lambda _, *given: (order.append("drop"), advice.append(given)))
+    part.sync()
+    assert advice == ([(0, offset, os.POSIX_FADV_DONTNEED)] if drops else [])
+    assert order == ["sync", "drop"][: 1 + drops]
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="no advice to give")
+def test_a_system_that_takes_no_advice_spoils_nothing(store, monkeypatch):
+    def refuse(*_args):
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "posix_fadvise", refuse)
+    part = store.new_part(KEY, NAME)
+    part.offset = 1024**3
+    part.sync()
+    assert not part.is_spoiled

@@ -12,6 +12,7 @@ from bulkfetch.store.folders import Folder
 
 _READ = 1024 * 1024
 _GIVEN_UP = 128 * 1024  # bytes
+_DROPPED_FROM = 1024**3  # bytes of a part from which those on disk do not stay in memory too
 
 
 class Part:
@@ -124,6 +125,14 @@ class Part:
         except OSError as exc:
             self.is_spoiled = True
             raise from_os_error(exc, self.name) from exc
+        if self.offset >= _DROPPED_FROM:
+            self._drop()
+
+    def _drop(self) -> None:
+        """Leave the memory to the files that other programs work with; only synced pages can be dropped."""
+        if hasattr(os, "posix_fadvise"):
+            with contextlib.suppress(OSError):
+                os.posix_fadvise(self._fd, 0, self.offset, os.POSIX_FADV_DONTNEED)
 
     def finish(self, mtime: float | None, *, durable: bool) -> int:
         """Set the modification time, close, and return that time in nanoseconds.

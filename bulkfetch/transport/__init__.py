@@ -3,7 +3,7 @@
 The seam is small, so that another transport can stand in:
 
     Transport.open(origin, url, headers, lease, public_only=False) -> Reply
-    Reply.head, Reply.peer, Reply.surplus, Reply.read(size) -> bytes, Reply.close()
+    Reply.head, Reply.peer, Reply.surplus, Reply.read(size) -> bytes, Reply.pour(file) -> int, Reply.close()
     Transport.close()
 
 Sessions are one per origin, follow no redirects, read no environment and share nothing.
