@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from attempting import QUICK, WHICH
 from faultserver import Server, pattern
 from harness.process import end_all

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import stat
 import time
@@ -26,6 +27,7 @@ _OLD = os.O_RDWR | _NOFOLLOW | _BINARY
 _FINISHED = os.O_RDONLY | _NOFOLLOW | _BINARY | getattr(os, "O_NONBLOCK", 0)  # a pipe would block (fault F10)
 _MODE = 0o666  # less what the umask takes; never executable (fault F14)
 _LOST = frozenset({errno.EACCES, errno.EPERM, errno.ENOENT, errno.ESTALE})  # perhaps not of one file alone
+_TOKENS = 1 << 32
 _REPLACE_TRIES = 5  # Windows: a scanner may hold the file for a moment (fault F16)
 _REPLACE_PAUSE = 0.05  # seconds
 
@@ -53,6 +55,8 @@ class LocalStore:
         self._windows = windows
         self._folders = Folders(self._root, durable=fsync, handles=handles)
         self._parts: Folder | None = None
+        # Random where they begin: asking the system for each costs a hand-over between threads.
+        self._tokens = itertools.count(int.from_bytes(os.urandom(4), "big"))
 
     @property
     def state_dir(self) -> Path:
@@ -83,7 +87,7 @@ class LocalStore:
 
     def new_part(self, key: bytes, name: str) -> Part:
         """Create an empty part that no one else can have; raises `DiskFailed`."""
-        token = os.urandom(4).hex()
+        token = f"{next(self._tokens) % _TOKENS:08x}"
         file = _part_file(key, token)
         try:
             folder = self._parts_folder()

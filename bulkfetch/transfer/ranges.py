@@ -89,7 +89,8 @@ class Ranges:
         share, claim, head = self.share, self._claim, reply.head
         assert share is not None  # ask has taken both
         assert claim is not None
-        refused = refuse_status(head)
+        policy = self._context.policies.for_url(self._task.url)
+        refused = refuse_status(head, policy.retry_statuses)
         if refused is not None:
             raise refused
         known = share.part
@@ -97,10 +98,10 @@ class Ranges:
         if plan_body(wanted, head, asked_range=True).action is not Action.APPEND:
             if head.content_type in HTML_TYPES:  # keep what is there: the link may have expired (fault R17)
                 first = bytes(reply.read(_START))
-                check_html(head, first, self._task, self._context.config, is_resuming=True)
+                check_html(head, first, self._task, policy, is_resuming=True)
             raise errors.RangeMismatch("the server does not send this range any more")
         if not self._is_announced:
-            check_size(share.total, self._task.entry, self._context.policies.for_url(self._task.url))
+            check_size(share.total, self._task.entry, policy)
             check_room(sum(end - start for start, end in known.missing), self._task, self._context.store)
             self._announce(head, url)
 
