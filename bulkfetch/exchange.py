@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from bulkfetch.config import FetchConfig
 from bulkfetch.errors import UsageError
-from bulkfetch.models import Head, Origin
+from bulkfetch.models import Head, Origin, Request
 from bulkfetch.policy import NO_COOKIES, HostPolicy, Policies
 from bulkfetch.tls import TlsContexts
 from bulkfetch.transport import Applied, Transport, is_replaced, route_through
@@ -50,8 +50,8 @@ class Exchange:
     """Sends plain requests over connections of our own, and all others through `requests`.
 
     Left to `requests` are origins behind a proxy, with a login, cookies or an auth object that must see
-    requests and answers; whatever must keep to public addresses; and everything while its adapter is
-    replaced, as `responses` does.
+    requests and answers; what is no plain GET; whatever must keep to public addresses; and everything while
+    its adapter is replaced, as `responses` does.
 
     Args:
         config: how the run behaves.
@@ -78,17 +78,25 @@ class Exchange:
         self._with_cookies: set[Origin] = set()
 
     def open(
-        self, origin: Origin, url: str, headers: Mapping[str, str], lease: Lease, *, public_only: bool = False
+        self,
+        origin: Origin,
+        url: str,
+        headers: Mapping[str, str],
+        lease: Lease,
+        *,
+        public_only: bool = False,
+        request: Request | None = None,
     ) -> Reply:
-        """Send a GET and return the reply once its head is here; redirects are not followed.
+        """Send a request, by default a GET, and return the reply once its head is here; follows no redirect.
 
         Raises:
             TransferError: no usable answer came.
         """
         policy = self._policies.for_url(url)
         way = self._ways.get((origin, policy)) or self._choose(origin, policy)
-        if public_only or not way.is_plain or origin in self._with_cookies or is_replaced():
-            return self._general.open(origin, url, headers, lease, public_only=public_only)
+        is_plain = way.is_plain and request is None and not public_only
+        if not is_plain or origin in self._with_cookies or is_replaced():
+            return self._general.open(origin, url, headers, lease, public_only=public_only, request=request)
         asked = url
         if way.applied is not None:
             asked, headers = way.applied.sent_url(url), {**way.applied.fields, **headers}

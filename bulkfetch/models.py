@@ -58,6 +58,19 @@ class BadLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """What is sent where a plain GET is not all."""
+
+    method: str = "POST"
+    body: bytes = field(default=b"", repr=False)  # may hold secrets
+    content_type: str = ""  # of the body
+
+    def identity(self) -> bytes:
+        """Return what tells it from other requests for the same URL."""
+        return self.method.encode() + b"\0" + self.body
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One parsed manifest line."""
 
@@ -69,6 +82,7 @@ class Entry:
     extra: Mapping[str, Any] = field(default_factory=lambda: NOTHING)  # the user's other columns, untouched
     source: str = ""
     line: int = 0
+    request: Request | None = None  # None: a plain GET
 
     def __reduce__(self) -> tuple[Any, ...]:  # a mappingproxy does not pickle
         return (
@@ -82,6 +96,7 @@ class Entry:
                 dict(self.extra),
                 self.source,
                 self.line,
+                self.request,
             ),
         )
 
@@ -112,7 +127,7 @@ class Task(NamedTuple):
     """An entry planned: where it goes and whom to ask next."""
 
     entry: Entry
-    key: bytes  # identity: digest of URL and wanted destination
+    key: bytes  # identity: digest of URL, wanted destination and request
     path: str  # destination, relative, "/" between segments
     url: str  # what the next attempt asks for
     origin: Origin

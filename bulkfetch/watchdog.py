@@ -38,6 +38,7 @@ class Lease:
         "paused",
         "received",
         "reused",
+        "sent",
         "streaming",
         "what",
     )
@@ -57,6 +58,7 @@ class Lease:
         self.received = 0  # body bytes of this attempt so far
         self.paused = 0.0  # seconds of this body spent waiting for our own rate limit
         self.reused = False  # the connection had served a request before, and nothing has come back on it yet
+        self.sent = True  # something of a request may have arrived
         self.streaming = False  # a body is being read: minimum speed applies
 
     def begin(self, deadline: float) -> None:
@@ -66,7 +68,7 @@ class Lease:
             self._sock = self._reason = None
         self.received = 0
         self.paused = 0.0
-        self.reused = self.streaming = False
+        self.reused = self.streaming = self.sent = False
         self.bound = float("inf")
         self.deadline = deadline
 

@@ -21,7 +21,7 @@ LAYERS: dict[str, float] = {
     "errors": 1, "safetext": 1,
     # pure: text to value and back
     "addresses": 2, "checksums": 2, "codings": 2, "extras": 2, "formatting": 2, "headers": 2, "naming": 2,
-    "quantities": 2, "ratelimit": 2, "urls": 2,
+    "asking": 2, "quantities": 2, "ratelimit": 2, "urls": 2,
     # the one configuration; what a host allows by its own words
     "allowance": 3, "config": 3, "robots": 3,
     # pure decisions and totals

@@ -13,6 +13,7 @@ from bulkfetch.transfer.body import Body
 from bulkfetch.transfer.checks import check_replacing, check_room, check_size
 from bulkfetch.transfer.context import Context
 from bulkfetch.transfer.existing import judge_existing
+from bulkfetch.transfer.sending import judge_repeat
 from bulkfetch.transfer.trail import Trail
 
 
@@ -32,7 +33,7 @@ def run_attempt(task: Task, context: Context) -> Attempt:
         if done is None:
             redirect, done = _fetch(task, context, trail, body)
     except Exception as exc:  # noqa: BLE001 - the worker's border: a bug fails one entry, not the run
-        failure = body.keep_or_discard(errors.to_failure(exc))
+        failure = judge_repeat(body.keep_or_discard(errors.to_failure(exc)), task, context)
     finally:
         lease.end()
     return Attempt(
@@ -43,7 +44,7 @@ def run_attempt(task: Task, context: Context) -> Attempt:
         redirect=redirect,
         done=done,
         part=body.left,
-        reused=failure is not None and failure.kind == "reset" and lease.reused,
+        reused=failure is not None and failure.kind == "reset" and failure.retryable and lease.reused,
         url=trail.url,
         hops=trail.hops,
         came_from_public=trail.is_public,

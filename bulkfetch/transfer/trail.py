@@ -11,6 +11,7 @@ from bulkfetch.models import Head, Task
 from bulkfetch.retry import REDIRECTS
 from bulkfetch.safetext import register_secret
 from bulkfetch.transfer.context import Context
+from bulkfetch.transfer.sending import fields_for, first_request, next_request
 from bulkfetch.urls import join_redirect, origin_of, split_userinfo
 
 MOST_HOPS = 10
@@ -38,16 +39,20 @@ class Trail:
             TransferError: no final answer came.
         """
         origin, context = self._task.origin, self._context
-        headers = {**self._own_headers(), **dict(asked)}
+        request = first_request(self._task)
+        headers = fields_for({**self._own_headers(), **dict(asked)}, self._task, request)
         while True:
             reply = context.exchange.open(
-                origin, self.url, headers, context.lease, public_only=self.is_public
+                origin, self.url, headers, context.lease, public_only=self.is_public, request=request
             )
             if reply.head.status not in REDIRECTS:
                 return reply
             reply.close()
             self.is_public = self.is_public or is_public(reply.peer or "")
             target = self._target(reply.head)
+            if request is not None:
+                request = next_request(request, reply.head.status, self.url, target)
+                headers = fields_for(headers, self._task, request)
             if origin_of(target) != origin:
                 return target
             self.url = target

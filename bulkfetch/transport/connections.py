@@ -57,6 +57,9 @@ class Connection(HTTPConnection):
             lease.attach(self.sock)
             lease.reused = self._has_served
             self._check_peer()
+        else:
+            self.connect()
+        lease.sent = True
         super().request(*args, **kwargs)
         self._has_served = True
         current.peer = self.peer

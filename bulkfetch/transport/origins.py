@@ -13,7 +13,7 @@ from bulkfetch.auth import text_of
 from bulkfetch.config import FetchConfig
 from bulkfetch.errors import NotAuthorised, UsageError
 from bulkfetch.headers import parse_head
-from bulkfetch.models import Head, Origin
+from bulkfetch.models import Head, Origin, Request
 from bulkfetch.policy import HostPolicy, Policies
 from bulkfetch.safetext import clean
 from bulkfetch.tls import TlsContexts
@@ -59,9 +59,16 @@ class Transport:
         self._lock = threading.Lock()  # guards _sessions and each session's `users`
 
     def open(
-        self, origin: Origin, url: str, headers: Mapping[str, str], lease: Lease, *, public_only: bool = False
+        self,
+        origin: Origin,
+        url: str,
+        headers: Mapping[str, str],
+        lease: Lease,
+        *,
+        public_only: bool = False,
+        request: Request | None = None,
     ) -> Reply:
-        """Send a GET and return the reply once its head is here; redirects are not followed.
+        """Send a request and return the reply once its head is here; redirects are not followed.
 
         Args:
             origin: whose session, connections and cookies to use.
@@ -69,6 +76,7 @@ class Transport:
             headers: sent besides those of every request.
             lease: ends the request from outside.
             public_only: refuse to talk to a private address.
+            request: what to send; None: a plain GET.
 
         Raises:
             TransferError: no usable answer came.
@@ -83,7 +91,7 @@ class Transport:
         response: requests.Response | None = None
         try:
             lease.enter("the answer's head", current.head_seconds)
-            response = session.send("GET", url, headers, policy)
+            response = session.send(request, url, headers, policy)
             head = _read_head(response)
         except BaseException as exc:
             if response is not None:

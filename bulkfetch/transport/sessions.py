@@ -12,7 +12,7 @@ from requests.adapters import HTTPAdapter
 from requests.cookies import MockRequest, get_cookie_header
 from requests.structures import CaseInsensitiveDict
 
-from bulkfetch.models import Origin
+from bulkfetch.models import Origin, Request
 from bulkfetch.policy import HostPolicy
 from bulkfetch.transport.applied import Applied, apply_policy
 from bulkfetch.transport.connections import POOLS
@@ -140,15 +140,18 @@ class OriginSession:
         return Route(self._adapter, options)
 
     def send(
-        self, method: str, url: str, headers: Mapping[str, str], policy: HostPolicy
+        self, asked: Request | None, url: str, headers: Mapping[str, str], policy: HostPolicy
     ) -> requests.Response:
         """Send one request under `policy` and return when the head of its answer is here."""
         applied = self.applied(policy)
         request = requests.PreparedRequest()
-        request.method = method
+        request.method = "GET"
         request.url = applied.sent_url(url)
         request.headers = CaseInsensitiveDict({**self._headers, **applied.fields, **headers})
         request._cookies = self._session.cookies  # type: ignore[attr-defined]
+        if asked is not None:
+            request.method, request.body = asked.method, asked.body
+            request.headers["Content-Length"] = str(len(asked.body))
         request.hooks = {"response": []}
         if self._session.cookies:
             self._add_cookies(request)
