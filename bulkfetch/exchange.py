@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
+from bulkfetch.addresses import PeerOf, host_part
 from bulkfetch.config import FetchConfig
 from bulkfetch.errors import UsageError
 from bulkfetch.models import Head, Origin, Request
@@ -50,20 +51,26 @@ class Exchange:
     """Sends plain requests over connections of our own, and all others through `requests`.
 
     Left to `requests` are origins behind a proxy, with a login, cookies or an auth object that must see
-    requests and answers; what is no plain GET; whatever must keep to public addresses; and everything while
-    its adapter is replaced, as `responses` does.
+    requests and answers; what is no plain GET; a redirect that must keep to public addresses; and everything
+    while its adapter is replaced, as `responses` does.
 
     Args:
         config: how the run behaves.
         policies: what holds for which host; None: the configuration alone.
         most_origins: whose idle connections are kept.
+        peer_of: whom the address a socket was connected to stands for.
 
     Raises:
         UsageError: the fast transport was asked for where it cannot serve.
     """
 
     def __init__(
-        self, config: FetchConfig, policies: Policies | None = None, *, most_origins: int = 256
+        self,
+        config: FetchConfig,
+        policies: Policies | None = None,
+        *,
+        most_origins: int = 256,
+        peer_of: PeerOf = host_part,
     ) -> None:
         if config.transport == "fast" and (config.proxies or config.auth):
             raise UsageError(
@@ -72,8 +79,8 @@ class Exchange:
         self._config = config
         self._policies = policies = policies or Policies(config)
         contexts = TlsContexts()
-        self._general = Transport(config, policies, contexts, most_sessions=most_origins)
-        self._wire = Wire(config, policies, contexts, most_origins=most_origins)
+        self._general = Transport(config, policies, contexts, most_sessions=most_origins, peer_of=peer_of)
+        self._wire = Wire(config, policies, contexts, most_origins=most_origins, peer_of=peer_of)
         self._ways: dict[tuple[Origin, HostPolicy], _Way] = {}
         self._with_cookies: set[Origin] = set()
 
@@ -94,14 +101,14 @@ class Exchange:
         """
         policy = self._policies.for_url(url)
         way = self._ways.get((origin, policy)) or self._choose(origin, policy)
-        is_plain = way.is_plain and request is None and not public_only
+        is_plain = way.is_plain and request is None and (not public_only or self._config.untrusted)
         if not is_plain or origin in self._with_cookies or is_replaced():
             return self._general.open(origin, url, headers, lease, public_only=public_only, request=request)
         asked = url
         if way.applied is not None:
             asked, headers = way.applied.sent_url(url), {**way.applied.fields, **headers}
         reply = self._wire.open(origin, asked, headers, lease)
-        if reply.cookies:
+        if reply.cookies and policy.keep_cookies:
             self._general.keep_cookies(origin, url, reply.cookies)
             self._with_cookies.add(origin)
         return reply

@@ -59,6 +59,7 @@ class HostPolicy:
         None  # a callable: what `requests` takes, or makes such from an origin
     )
     cookies: Cookies = NO_COOKIES
+    keep_cookies: bool = True  # those that the host sets
     login: Login | None = None
     proxy: Value | None = None  # None: as the whole run; "" is no proxy
     verify: bool | str = True  # a CA file or folder; "system" is the system's trust store

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bulkfetch.auth import Netrc
 from bulkfetch.config import FetchConfig
 from bulkfetch.models import NOTHING, Origin
 from bulkfetch.policy.explaining import Explained, explain
-from bulkfetch.policy.hostpolicy import HostPolicy
+from bulkfetch.policy.hostpolicy import NO_COOKIES, HostPolicy
 from bulkfetch.policy.keys import FIELD_TABLES
 from bulkfetch.policy.sections import Found, PolicyFile, from_table
+from bulkfetch.screening import MOST_BYTES
 from bulkfetch.urls import origin_of
 
 # Policy keys that are also options of a run, and what holds them. `limit_rate` is not among them: as an
@@ -24,6 +26,7 @@ _FROM_CONFIG = {
     "verify": "ca_bundle",
 }  # fmt: skip
 _DEFAULT, _BARE = FetchConfig(), HostPolicy()
+_UNTRUSTED = {"cookies": NO_COOKIES, "keep_cookies": False, "login": None}  # nothing overrides these
 _FIELDS = frozenset(HostPolicy.__dataclass_fields__).difference(FIELD_TABLES)
 _MOST_ORIGINS = 4096  # looked up and remembered
 
@@ -48,6 +51,7 @@ class Policies:
         given: Mapping[str, str] = NOTHING,
         named: PolicyFile | None = None,
     ) -> None:
+        self._untrusted = config.untrusted
         self._weak, self._strong = _from_config(config, given)
         self._origins: dict[Origin, tuple[Chosen, Chosen]] = {}
         self._merged: dict[Chosen, HostPolicy] = {}
@@ -120,6 +124,8 @@ class Policies:
         for index in chosen:
             if index >= self._first_named:
                 found.update(self._sections[index].values)
+        if self._untrusted and isinstance(found["auth"].value, Netrc):
+            found["auth"] = Found(None, "--untrusted")
         return found
 
 
@@ -134,6 +140,11 @@ def _from_config(config: FetchConfig, given: Mapping[str, str]) -> tuple[dict[st
             strong[key] = Found(shown, given[name])
         else:
             weak[key] = Found(shown, "default" if value == getattr(_DEFAULT, name) else "configuration")
+    if config.untrusted:
+        for name, value in _UNTRUSTED.items():
+            strong[name] = Found(value, "--untrusted")
+        if config.max_size is None:
+            weak["max_size"] = Found(MOST_BYTES, "--untrusted")
     if "proxies" in given:  # None is: as the whole run
         strong["proxy"] = Found(None, given["proxies"])
     return weak, strong

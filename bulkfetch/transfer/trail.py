@@ -10,6 +10,7 @@ from bulkfetch.exchange import Reply
 from bulkfetch.models import Head, Task
 from bulkfetch.retry import REDIRECTS
 from bulkfetch.safetext import register_secret
+from bulkfetch.screening import refuse_url
 from bulkfetch.transfer.context import Context
 from bulkfetch.transfer.sending import fields_for, first_request, next_request
 from bulkfetch.urls import join_redirect, origin_of, split_userinfo
@@ -70,6 +71,8 @@ class Trail:
             raise _refused(head, f"redirect not followed: {exc}") from exc
         if self.url.startswith("https:") and target.startswith("http:"):  # fault A05
             raise _refused(head, "redirect from https to http not followed")
+        if self._context.config.untrusted and (reason := refuse_url(target)):
+            raise _refused(head, f"redirect not followed: {reason} (--untrusted)")
         return target
 
     def _own_headers(self) -> dict[str, str]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import requests
 
+from bulkfetch.addresses import PeerOf, host_part
 from bulkfetch.auth import text_of
 from bulkfetch.config import FetchConfig
 from bulkfetch.errors import NotAuthorised, UsageError
@@ -19,7 +20,7 @@ from bulkfetch.safetext import clean
 from bulkfetch.tls import TlsContexts
 from bulkfetch.transport.answers import Answer
 from bulkfetch.transport.applied import Applied
-from bulkfetch.transport.current import PeerOf, current, host_part
+from bulkfetch.transport.current import current
 from bulkfetch.transport.mapping import map_error
 from bulkfetch.transport.oauth import Route
 from bulkfetch.transport.proxies import proxy_for
@@ -86,6 +87,7 @@ class Transport:
         current.lease = lease
         current.head_seconds = policy.idle_timeout
         current.public_only = public_only
+        current.untrusted = self._config.untrusted
         current.peer_of = self._peer_of
         current.peer = None
         response: requests.Response | None = None

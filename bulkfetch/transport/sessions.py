@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from email.message import Message
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import requests
@@ -112,6 +113,8 @@ class OriginSession:
         self.users = 0  # attempts under way; guarded by the transport's lock
         self._session = session = _Session()
         session.trust_env = False
+        if not policy.keep_cookies:
+            session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         self._headers = {"User-Agent": policy.user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
         session.adapters.clear()
         self._adapter = _Adapter(origin, policy.per_host, tls)
