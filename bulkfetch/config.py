@@ -64,6 +64,7 @@ class FetchConfig:
     strict: bool = False  # a body without any declared length is a failure
     allow_html: bool = False  # an HTML page may be stored under a name that promises something else
     untrusted: bool = False  # the list is a stranger's: public addresses, no cookies, no netrc, no headers
+    refresh_url: Callable[[str], str] | None = field(default=None, repr=False)  # a new URL for an expired one
     auth: Any = field(default=None, repr=False)  # host -> requests auth object
     window: int = 2048  # tasks held in memory
 

@@ -145,6 +145,7 @@ class Task(NamedTuple):
     received: int = 0  # body bytes of earlier attempts
     started: float = 0.0  # monotonic time of the first attempt
     came_from_public: bool = False  # a server at a public address redirected here, if hops > 0
+    refreshed: bool = False  # `refresh_url` gave the URL: it is not asked again, the query is secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +221,7 @@ class Attempt(NamedTuple):
     url: str = ""  # last URL asked, after redirects within the origin
     hops: int = 0  # redirects followed
     came_from_public: bool = False  # the redirect was given by a server at a public address
+    refreshed: bool = False  # the redirect was given by `refresh_url`
 
 
 class Outcome(NamedTuple):

@@ -20,7 +20,7 @@ from bulkfetch.journal import Journal
 from bulkfetch.models import Attempt, BadLine, Done, Entry, Failure, Outcome, PartInfo, Status, Task
 from bulkfetch.planner import Planner
 from bulkfetch.policy import Policies
-from bulkfetch.safetext import redact, redact_url
+from bulkfetch.safetext import hide_query, redact, redact_url
 from bulkfetch.scheduler import Ended, Moved, Requeued, Scheduler, Step
 from bulkfetch.summary import Summary
 from bulkfetch.urls import origin_of
@@ -190,7 +190,8 @@ class Run:
 
     def _started(self, task: Task, now: float) -> Task:
         if self._listens:
-            self._emit(events.Started(task.path, redact_url(task.url), task.attempt))
+            url = hide_query(task.url) if task.refreshed else task.url
+            self._emit(events.Started(task.path, redact_url(url), task.attempt))
         if task.started:
             return task
         bound = self._policies.for_url(task.url).entry_deadline
@@ -251,8 +252,12 @@ class Run:
 
     def _moved(self, step: Moved, attempt: Attempt) -> None:
         task, location = step.task, step.location
-        self._emit(events.Redirected(task.path, redact_url(attempt.url), redact_url(location)))
-        moved = task._replace(url=location, origin=origin_of(location), hops=attempt.hops)
+        refreshed = task.refreshed or attempt.refreshed
+        shown = redact_url(hide_query(location) if refreshed else location)
+        self._emit(events.Redirected(task.path, redact_url(attempt.url), shown))
+        moved = task._replace(
+            url=location, origin=origin_of(location), hops=attempt.hops, refreshed=refreshed
+        )
         self._add(moved._replace(came_from_public=attempt.came_from_public))
 
     def _ended(self, step: Ended, attempt: Attempt) -> None:

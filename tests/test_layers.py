@@ -33,7 +33,7 @@ LAYERS: dict[str, float] = {
     # between threads, in real time, from the environment
     "dns": 7, "inbox": 7, "limits": 7, "secrets": 7, "watchdog": 7,
     # credentials; what holds for a host
-    "auth": 8, "netrcfile": 8, "policy": 8.5, "tls": 8.7,
+    "auth": 8, "netrcfile": 8, "refreshing": 8, "policy": 8.5, "tls": 8.7,
     # each owns one kind of I/O or state
     "backlog": 9, "display": 9, "intake": 9, "journal": 9, "lock": 9, "manifest": 9,
     "printing": 9, "store": 9, "transport": 9, "wire": 9,

@@ -8,6 +8,7 @@ from typing import Any
 
 from bulkfetch.auth import Auth, Value
 from bulkfetch.config import USER_AGENT
+from bulkfetch.refreshing import Renewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,5 +83,6 @@ class HostPolicy:
     limit_rate: float | None = None  # bytes per second of this host
     robots: str = "off"  # off | warn | obey
     transport: str = "auto"  # auto | requests | fast
+    refresh_url: Renewer | None = None  # gives a new URL for one that has expired
     strict: bool = False
     allow_html: bool = False

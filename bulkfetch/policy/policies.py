@@ -22,7 +22,7 @@ _FROM_CONFIG = {
     "connect_timeout": "connect_timeout", "entry_deadline": "entry_deadline", "idle_timeout": "idle_timeout",
     "max_size": "max_size", "max_wait": "max_wait", "min_speed": "min_speed", "per_host": "per_host",
     "rate": "host_rate", "retries": "retries", "strict": "strict", "user_agent": "user_agent",
-    "transport": "transport",
+    "transport": "transport", "refresh_url": "refresh_url",
     "verify": "ca_bundle",
 }  # fmt: skip
 _DEFAULT, _BARE = FetchConfig(), HostPolicy()

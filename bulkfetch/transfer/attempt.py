@@ -9,10 +9,12 @@ from bulkfetch.exchange import Reply
 from bulkfetch.models import Attempt, BodyPlan, Done, Failure, Head, Task
 from bulkfetch.resume import plan_body
 from bulkfetch.retry import refuse_status
+from bulkfetch.safetext import hide_query
 from bulkfetch.transfer.body import Body
 from bulkfetch.transfer.checks import check_replacing, check_room, check_size
 from bulkfetch.transfer.context import Context
 from bulkfetch.transfer.existing import judge_existing
+from bulkfetch.transfer.renewing import renew
 from bulkfetch.transfer.sending import judge_repeat
 from bulkfetch.transfer.trail import Trail
 
@@ -45,9 +47,10 @@ def run_attempt(task: Task, context: Context) -> Attempt:
         done=done,
         part=body.left,
         reused=failure is not None and failure.kind == "reset" and failure.retryable and lease.reused,
-        url=trail.url,
+        url=hide_query(trail.url) if task.refreshed else trail.url,
         hops=trail.hops,
         came_from_public=trail.is_public,
+        refreshed=trail.is_renewed,
     )
 
 
@@ -61,6 +64,14 @@ def _fetch(task: Task, context: Context, trail: Trail, body: Body) -> tuple[str 
     try:
         plan = _plan(task, context, body, reply, asked_range=bool(asked))
         body.receive(reply, plan)
+    except errors.TransferError as exc:
+        reply.close()
+        new = renew(task, context, exc)
+        if new is None:
+            raise
+        body.put_away()
+        trail.is_renewed = True
+        return new, None
     finally:
         reply.close()
     return None, body.finish(reply.head, plan)

@@ -28,6 +28,7 @@ class Trail:
         self._context = context
         self.url = task.url  # asked last
         self.hops = task.hops
+        self.is_renewed = False  # it ends with a URL that `refresh_url` has given
         self.is_public = task.came_from_public and task.hops > 0  # a public address has redirected us
 
     def follow(self, asked: Fields) -> Reply | str:
