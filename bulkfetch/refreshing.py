@@ -23,6 +23,7 @@ SECONDS = 60.0  # that an answer may take
 _STEP = 0.1  # seconds between looks at the stop
 _LARGEST = 64 * 1024  # bytes
 
+
 class RefreshFailed(Exception):
     """There is no new URL; the text says why."""
 

@@ -10,13 +10,14 @@ from dataclasses import replace
 
 from bulkfetch import events
 from bulkfetch.backlog import Backlog
+from bulkfetch.chronicle import tell_ended, tell_moved, tell_requeued
 from bulkfetch.config import FetchConfig
 from bulkfetch.engine import Engine, Report
 from bulkfetch.errors import BulkfetchError
 from bulkfetch.events import Event, Progress
 from bulkfetch.inbox import Inbox
 from bulkfetch.intake import Intake
-from bulkfetch.journal import Journal
+from bulkfetch.journal import AttemptRow, Journal
 from bulkfetch.models import Attempt, BadLine, Done, Entry, Failure, Outcome, PartInfo, Status, Task
 from bulkfetch.planner import Planner
 from bulkfetch.policy import Policies
@@ -247,6 +248,7 @@ class Run:
         self._keep_part(task.key, task.part)
         shown = (task.path, redact_url(attempt.url), attempt.number, step.delay, task.part.offset)
         self._emit(events.Retrying(task.key, *shown, failure))
+        self._note(tell_requeued(step, attempt))
         if step.cooldown:
             self._emit(events.Cooling(str(origin_of(attempt.url)), step.cooldown, failure.message))
 
@@ -255,6 +257,7 @@ class Run:
         refreshed = task.refreshed or attempt.refreshed
         shown = redact_url(hide_query(location) if refreshed else location)
         self._emit(events.Redirected(task.path, redact_url(attempt.url), shown))
+        self._note(tell_moved(task, attempt, shown))
         moved = task._replace(
             url=location, origin=origin_of(location), hops=attempt.hops, refreshed=refreshed
         )
@@ -262,6 +265,7 @@ class Run:
 
     def _ended(self, step: Ended, attempt: Attempt) -> None:
         task = step.task
+        self._note(tell_ended(step, attempt))
         if attempt.done is not None:
             self._settle(_fetched(task, attempt, attempt.done))
         elif step.failure is not None and (step.failure.kind == "stopped" or step.failure.fatal):
@@ -271,6 +275,11 @@ class Run:
         elif step.failure is not None:
             self._keep_part(task.key, task.part)
             self._fail(task, step.failure, attempt)
+
+    def _note(self, row: AttemptRow | None) -> None:
+        if row is not None:
+            self._journal.add_attempt(row)
+            self._parts_dirty = True
 
     def _keep_part(self, key: bytes, part: PartInfo) -> None:
         if part.token:

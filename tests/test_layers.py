@@ -40,7 +40,7 @@ LAYERS: dict[str, float] = {
     # each request by the transport that serves it
     "exchange": 9.5,
     # one attempt; one entry's plan
-    "planner": 10, "transfer": 10,
+    "chronicle": 10, "planner": 10, "transfer": 10,
     # where attempts run
     "engine": 11,
     # the coordinator

@@ -35,7 +35,7 @@ Show what the journal of DEST knows: totals by state and failure kind.""",
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status(dest: str, as_json: bool) -> int:
     """Run `status`."""
-    with _journal(dest) as journal:
+    with open_journal(dest) as journal:
         states, kinds, last = journal.counts(), journal.failure_counts(), journal.last_run()
     if as_json:
         click.echo(json.dumps({"dest": dest, "states": states, "failures": kinds, "last_run": last}))
@@ -68,7 +68,7 @@ Print the failures of DEST as a manifest.""",
 def failed(dest: str, format_: str, kinds: tuple[str, ...], transient: bool) -> int:
     """Run `failed`."""
     hidden = 0
-    with _journal(dest) as journal:
+    with open_journal(dest) as journal:
         for record in journal.failures(kinds=kinds or None, transient=transient):
             hidden += bool(record.pop("redacted", False))
             click.echo(_url_line(record) if format_ == "txt" else json_line(record))
@@ -93,7 +93,7 @@ def verify(dest: str) -> int:
 
     store = LocalStore(dest)
     good = bad = size = 0
-    with _journal(dest) as journal:
+    with open_journal(dest) as journal:
         for row in journal.finished():
             if problem := _compare(store, row):
                 bad += 1
@@ -133,7 +133,8 @@ def _compare(store: LocalStore, row: Row) -> str:
 
 
 @contextlib.contextmanager
-def _journal(dest: str) -> Iterator[Journal]:
+def open_journal(dest: str) -> Iterator[Journal]:
+    """Open the journal of a destination for questions."""
     from bulkfetch.journal import Journal
     from bulkfetch.store import STATE
 

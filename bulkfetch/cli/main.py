@@ -13,6 +13,7 @@ from bulkfetch._version import __version__
 from bulkfetch.cli.demo import demo
 from bulkfetch.cli.get import get, plan
 from bulkfetch.cli.inspect import failed, status, verify
+from bulkfetch.cli.story import explain
 from bulkfetch.errors import BulkfetchError, DestinationLocked, DiskFailed
 from bulkfetch.printing import flush_or_divert
 from bulkfetch.summary import EXIT_LOCKED, EXIT_SIGINT, EXIT_STOPPED, EXIT_USAGE
@@ -24,6 +25,7 @@ Examples:
   producer | bulkfetch get -d data --print path | consumer
   bulkfetch status data                     what the journal knows
   bulkfetch failed data > again.jsonl       the failures, as a manifest
+  bulkfetch explain data URL                every attempt and wait of one entry
   bulkfetch demo                            a two-minute tour, no network needed
 """
 
@@ -56,7 +58,7 @@ def cli() -> None:
     """Group of all commands."""
 
 
-for command in (get, plan, status, failed, verify, demo):
+for command in (get, plan, status, failed, verify, explain, demo):
     cli.add_command(command)
 
 
