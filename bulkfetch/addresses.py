@@ -7,7 +7,11 @@ files are not served from there.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Any
+
+from bulkfetch.errors import UrlRefused
 
 _NOT_PUBLIC = tuple(
     map(
@@ -46,6 +50,29 @@ _NOT_PUBLIC_6 = tuple(
 _SIX_TO_FOUR = IPv6Network("2002::/16")  # RFC 3056: the IPv4 address follows the prefix
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the IPv4 address comes last
 _LAST_32 = 0xFFFF_FFFF
+
+
+PeerOf = Callable[[tuple[Any, ...]], str]
+
+
+def host_part(address: tuple[Any, ...]) -> str:
+    """Return whom a socket address names."""
+    return str(address[0])
+
+
+def check_public(peer: str) -> None:
+    """Raise `UrlRefused` for a peer that a list from a stranger must not lead to."""
+    if not is_public(peer):
+        raise UrlRefused(f"the host is at {peer}, which is no public address (--untrusted)")
+
+
+def is_address(host: str) -> bool:
+    """Say whether a host is written as an IP address."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def is_public(address: str) -> bool:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from bulkfetch.errors import UsageError
 from bulkfetch.secrets import Secret
+from bulkfetch.urls import add_query
 
 Value = str | Secret  # plain text, or a secret that is revealed when it is sent
 
@@ -118,7 +119,4 @@ def field_text(name: str, value: Value) -> str:
 def add_params(url: str, params: Iterable[tuple[str, Value]]) -> str:
     """Return a canonical URL with query parameters added behind its own."""
     added = "&".join(f"{quote(name, safe='')}={quote(text_of(value), safe='')}" for name, value in params)
-    if not added:
-        return url
-    separator = "" if url.endswith(("?", "&")) else "&" if "?" in url else "?"
-    return f"{url}{separator}{added}"
+    return add_query(url, added) if added else url

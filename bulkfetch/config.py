@@ -64,6 +64,8 @@ class FetchConfig:
     max_failures_percent: float | None = None
     strict: bool = False  # a body without any declared length is a failure
     allow_html: bool = False  # an HTML page may be stored under a name that promises something else
+    untrusted: bool = False  # the list is a stranger's: public addresses, no cookies, no netrc, no headers
+    refresh_url: Callable[[str], str] | None = field(default=None, repr=False)  # a new URL for an expired one
     auth: Any = field(default=None, repr=False)  # host -> requests auth object
     window: int = 2048  # tasks held in memory
 
@@ -82,5 +84,7 @@ class FetchConfig:
             raise UsageError(f"segments must be at least 1 or auto, not {self.segments!r}")
         if self.digest != "none" and self.digest not in ALGORITHMS:
             raise UsageError(f"digest is one of {', '.join(ALGORITHMS)} or none, not {self.digest!r}")
+        if self.untrusted and self.headers:
+            raise UsageError("a header for every host does not go with untrusted: put it into a host section")
         if self.ca_bundle is not None and not Path(self.ca_bundle).exists():
             raise UsageError(f"the CA bundle {self.ca_bundle} does not exist")

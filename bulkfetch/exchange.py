@@ -6,9 +6,10 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from bulkfetch.addresses import PeerOf, host_part
 from bulkfetch.config import FetchConfig
 from bulkfetch.errors import UsageError
-from bulkfetch.models import Head, Origin
+from bulkfetch.models import Head, Origin, Request
 from bulkfetch.policy import NO_COOKIES, HostPolicy, Policies
 from bulkfetch.tls import TlsContexts
 from bulkfetch.transport import is_replaced, route_through
@@ -57,20 +58,26 @@ class Exchange:
     """Sends plain requests over connections of our own, and all others through `requests`.
 
     Left to `requests` are origins behind a proxy, with a login, cookies or an auth object that must see
-    requests and answers; whatever must keep to public addresses; and everything while its adapter is
-    replaced, as `responses` does.
+    requests and answers; what is no plain GET; a redirect that must keep to public addresses; and everything
+    while its adapter is replaced, as `responses` does.
 
     Args:
         config: how the run behaves.
         policies: what holds for which host; None: the configuration alone.
         most_origins: whose idle connections are kept.
+        peer_of: whom the address a socket was connected to stands for.
 
     Raises:
         UsageError: the fast transport was asked for where it cannot serve.
     """
 
     def __init__(
-        self, config: FetchConfig, policies: Policies | None = None, *, most_origins: int = 256
+        self,
+        config: FetchConfig,
+        policies: Policies | None = None,
+        *,
+        most_origins: int = 256,
+        peer_of: PeerOf = host_part,
     ) -> None:
         if config.transport == "fast" and (config.proxies or config.auth):
             raise UsageError(
@@ -80,29 +87,39 @@ class Exchange:
         self._policies = policies = policies or Policies(config)
         self._contexts = TlsContexts()
         self._most_origins = most_origins
+        self._peer_of = peer_of
         self._general: Transport | None = None
         self._lock = threading.Lock()  # guards _general
-        self._wire = Wire(config, policies, self._contexts, most_origins=most_origins)
+        self._wire = Wire(config, policies, self._contexts, most_origins=most_origins, peer_of=peer_of)
         self._ways: dict[tuple[Origin, HostPolicy], _Way] = {}
         self._with_cookies: set[Origin] = set()
 
     def open(
-        self, origin: Origin, url: str, headers: Mapping[str, str], lease: Lease, *, public_only: bool = False
+        self,
+        origin: Origin,
+        url: str,
+        headers: Mapping[str, str],
+        lease: Lease,
+        *,
+        public_only: bool = False,
+        request: Request | None = None,
     ) -> Reply:
-        """Send a GET and return the reply once its head is here; redirects are not followed.
+        """Send a request, by default a GET, and return the reply once its head is here; follows no redirect.
 
         Raises:
             TransferError: no usable answer came.
         """
         policy = self._policies.for_url(url)
         way = self._ways.get((origin, policy)) or self._choose(origin, policy)
-        if public_only or not way.is_plain or origin in self._with_cookies or is_replaced():
-            return self._by_requests().open(origin, url, headers, lease, public_only=public_only)
+        is_plain = way.is_plain and request is None and (not public_only or self._config.untrusted)
+        if not is_plain or origin in self._with_cookies or is_replaced():
+            general = self._by_requests()
+            return general.open(origin, url, headers, lease, public_only=public_only, request=request)
         asked = url
         if way.applied is not None:
             asked, headers = way.applied.sent_url(url), {**way.applied.fields, **headers}
         reply = self._wire.open(origin, asked, headers, lease)
-        if reply.cookies:
+        if reply.cookies and policy.keep_cookies:
             self._by_requests().keep_cookies(origin, url, reply.cookies)
             self._with_cookies.add(origin)
         return reply
@@ -120,7 +137,11 @@ class Exchange:
                 from bulkfetch.transport import Transport
 
                 self._general = Transport(
-                    self._config, self._policies, self._contexts, most_sessions=self._most_origins
+                    self._config,
+                    self._policies,
+                    self._contexts,
+                    most_sessions=self._most_origins,
+                    peer_of=self._peer_of,
                 )
             return self._general
 

@@ -33,6 +33,7 @@ from bulkfetch.policy import Policies
 from bulkfetch.retry import RetryPolicy
 from bulkfetch.run import Run
 from bulkfetch.scheduler import Scheduler
+from bulkfetch.screening import screen
 from bulkfetch.store import LocalStore
 from bulkfetch.store.folders import HAS_HANDLES
 from bulkfetch.summary import Summary
@@ -148,7 +149,8 @@ class Fetcher:
         """
         if self._journal is None:
             raise UsageError("a Fetcher is used in a `with` statement")
-        run = self._iterate(self._journal, as_entries(source))
+        entries = as_entries(source)
+        run = self._iterate(self._journal, screen(entries) if self.config.untrusted else entries)
         self._latest = weakref.ref(run)
         return run
 

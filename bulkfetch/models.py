@@ -59,6 +59,19 @@ class BadLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """What is sent where a plain GET is not all."""
+
+    method: str = "POST"
+    body: bytes = field(default=b"", repr=False)  # may hold secrets
+    content_type: str = ""  # of the body
+
+    def identity(self) -> bytes:
+        """Return what tells it from other requests for the same URL."""
+        return self.method.encode() + b"\0" + self.body
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One parsed manifest line."""
 
@@ -70,6 +83,7 @@ class Entry:
     extra: Mapping[str, Any] = field(default_factory=lambda: NOTHING)  # the user's other columns, untouched
     source: str = ""
     line: int = 0
+    request: Request | None = None  # None: a plain GET
 
     def __reduce__(self) -> tuple[Any, ...]:  # a mappingproxy does not pickle
         return (
@@ -83,6 +97,7 @@ class Entry:
                 dict(self.extra),
                 self.source,
                 self.line,
+                self.request,
             ),
         )
 
@@ -133,7 +148,7 @@ class Task(NamedTuple):
     """An entry planned: where it goes and whom to ask next."""
 
     entry: Entry
-    key: bytes  # identity: digest of URL and wanted destination
+    key: bytes  # identity: digest of URL, wanted destination and request
     path: str  # destination, relative, "/" between segments
     url: str  # what the next attempt asks for
     origin: Origin
@@ -152,6 +167,7 @@ class Task(NamedTuple):
     started: float = 0.0  # monotonic time of the first attempt
     came_from_public: bool = False  # a server at a public address redirected here, if hops > 0
     share: Shared | None = None  # ask for a range of this file
+    refreshed: bool = False  # `refresh_url` gave the URL: it is not asked again, the query is secret
 
 
 class Sharing(NamedTuple):
@@ -234,6 +250,7 @@ class Attempt(NamedTuple):
     url: str = ""  # last URL asked, after redirects within the origin
     hops: int = 0  # redirects followed
     came_from_public: bool = False  # the redirect was given by a server at a public address
+    refreshed: bool = False  # the redirect was given by `refresh_url`
 
 
 class Outcome(NamedTuple):

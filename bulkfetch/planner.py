@@ -85,7 +85,8 @@ class _Batch:
             path = naming.plan_path(entry, self._planner._layout, index)
         except LineError as exc:
             return to_failure(exc)
-        return naming.identity(entry.urls[0], path), path, naming.collision_key(path)
+        request = entry.request.identity() if entry.request else b""
+        return naming.identity(entry.urls[0], path, request), path, naming.collision_key(path)
 
     def _plan(self, entry: Entry, key: bytes, wanted: str, path_key: str) -> Task | Outcome:
         row = self._rows.get(key)

@@ -10,13 +10,14 @@ from dataclasses import replace
 
 from bulkfetch import events
 from bulkfetch.backlog import Backlog
+from bulkfetch.chronicle import tell_ended, tell_moved, tell_requeued
 from bulkfetch.config import FetchConfig
 from bulkfetch.engine import Engine, Report
 from bulkfetch.errors import BulkfetchError
 from bulkfetch.events import Event, Progress
 from bulkfetch.inbox import Inbox
 from bulkfetch.intake import Intake
-from bulkfetch.journal import Journal
+from bulkfetch.journal import AttemptRow, Journal
 from bulkfetch.models import (
     Attempt,
     BadLine,
@@ -31,7 +32,7 @@ from bulkfetch.models import (
 )
 from bulkfetch.planner import Planner
 from bulkfetch.policy import Policies
-from bulkfetch.safetext import redact, redact_url
+from bulkfetch.safetext import hide_query, redact, redact_url
 from bulkfetch.scheduler import Ended, Moved, Partial, Requeued, Scheduler, Step
 from bulkfetch.summary import Summary
 from bulkfetch.urls import origin_of
@@ -204,7 +205,8 @@ class Run:
 
     def _started(self, task: Task, now: float) -> Task:
         if self._listens:
-            self._emit(events.Started(task.path, redact_url(task.url), task.attempt))
+            url = hide_query(task.url) if task.refreshed else task.url
+            self._emit(events.Started(task.path, redact_url(url), task.attempt))
         if task.started:
             return task
         bound = self._policies.for_url(task.url).entry_deadline
@@ -267,17 +269,24 @@ class Run:
         self._keep_part(task.key, part)
         shown = (task.path, redact_url(attempt.url), attempt.number, step.delay, part.offset)
         self._emit(events.Retrying(task.key, *shown, failure, goes_on=task.share is not None))
+        self._note(tell_requeued(step, attempt))
         if step.cooldown:
             self._emit(events.Cooling(str(origin_of(attempt.url)), step.cooldown, failure.message))
 
     def _moved(self, step: Moved, attempt: Attempt) -> None:
         task, location = step.task, step.location
-        self._emit(events.Redirected(task.path, redact_url(attempt.url), redact_url(location)))
-        moved = task._replace(url=location, origin=origin_of(location), hops=attempt.hops)
+        refreshed = task.refreshed or attempt.refreshed
+        shown = redact_url(hide_query(location) if refreshed else location)
+        self._emit(events.Redirected(task.path, redact_url(attempt.url), shown))
+        self._note(tell_moved(task, attempt, shown))
+        moved = task._replace(
+            url=location, origin=origin_of(location), hops=attempt.hops, refreshed=refreshed
+        )
         self._add(moved._replace(came_from_public=attempt.came_from_public))
 
     def _ended(self, step: Ended, attempt: Attempt) -> None:
         task = step.task
+        self._note(tell_ended(step, attempt))
         if attempt.done is not None:
             self._settle(_fetched(task, attempt, attempt.done))
         elif step.failure is not None and (step.failure.kind == "stopped" or step.failure.fatal):
@@ -303,6 +312,11 @@ class Run:
         self._keep_part(step.task.key, step.part)
         if step.failure.fatal:
             self.stop(step.failure.message)
+
+    def _note(self, row: AttemptRow | None) -> None:
+        if row is not None:
+            self._journal.add_attempt(row)
+            self._parts_dirty = True
 
     def _keep_part(self, key: bytes, part: PartInfo) -> None:
         if part.token:

@@ -56,6 +56,12 @@ def redact(text: str) -> str:
     return _redact_all(text, _TEXT_VALUE)
 
 
+def hide_query(url: str) -> str:
+    """Return `url` with its query masked as a whole."""
+    start, mark, query = url.partition("?")
+    return f"{start}?{MASK}" if query else f"{start}{mark}"
+
+
 def has_secret(url: str) -> bool:
     """Say whether `url` has userinfo or secret parameters; what is registered makes no difference."""
     return _redact(url, _URL_VALUE) != url

@@ -332,7 +332,7 @@ class Scheduler:
             url, _, _ = split_userinfo(urls[mirror])
             origin = origin_of(url)
             if self._slot(origin, now).refused(now) is None:
-                return task._replace(url=url, origin=origin, mirror=mirror, hops=0)
+                return task._replace(url=url, origin=origin, mirror=mirror, hops=0, refreshed=False)
         return None
 
     def _requeue(self, task: Task, failure: Failure, delay: float, now: float) -> Requeued | Ended:

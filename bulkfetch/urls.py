@@ -64,6 +64,12 @@ def split_userinfo(url: str) -> tuple[str, str | None, str | None]:
     return match[1] + url[match.end() :], unquote(user), unquote(password) if colon else None
 
 
+def add_query(url: str, query: str) -> str:
+    """Return a canonical URL with an encoded query behind its own."""
+    separator = "" if url.endswith(("?", "&")) else "&" if "?" in url else "?"
+    return f"{url}{separator}{query}"
+
+
 def join_url(base: str, reference: str) -> str:
     """Return `reference`, relative or not, as a canonical URL, resolved against a canonical base."""
     return parse_url(_resolve(base, reference.strip(" \t")))

@@ -43,6 +43,7 @@ class Lease:
         "paused",
         "received",
         "reused",
+        "sent",
         "spare",
         "streaming",
         "url",
@@ -68,6 +69,7 @@ class Lease:
         self.received = 0  # body bytes of this attempt so far
         self.paused = 0.0  # seconds of this body spent waiting for our own rate limit
         self.reused = False  # the connection had served a request before, and nothing has come back on it yet
+        self.sent = True  # something of a request may have arrived
         self.streaming = False  # a body is being read: minimum speed applies
 
     def begin(self, deadline: float, path: str = "", url: str = "") -> None:
@@ -79,7 +81,7 @@ class Lease:
         self.path, self.url = path, url
         self.received = 0
         self.paused = 0.0
-        self.reused = self.streaming = False
+        self.reused = self.streaming = self.sent = False
         self.bound = float("inf")
         self.deadline = deadline
 

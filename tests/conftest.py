@@ -188,6 +188,25 @@ def run_bulkfetch(tmp_path_factory: pytest.TempPathFactory, _interruptible: None
     return run
 
 
+@pytest.fixture
+def command(capsys: Any, monkeypatch: Any, tmp_path_factory: Any) -> Callable[..., Any]:
+    """Return a function that runs the command line within this process, where starting one tells no more."""
+    from bulkfetch.cli.main import _run
+
+    home = tmp_path_factory.mktemp("home")
+    for name in os.environ.keys() - clean_environment(home).keys():
+        monkeypatch.delenv(name)
+    for name, value in clean_environment(home).items():
+        monkeypatch.setenv(name, value)
+
+    def run(*args: object) -> subprocess.CompletedProcess[str]:
+        capsys.readouterr()
+        code = _run([str(arg) for arg in args])
+        return subprocess.CompletedProcess(args, code, *capsys.readouterr())
+
+    return run
+
+
 def _encoded(text: str | bytes) -> bytes:
     return text.encode() if isinstance(text, str) else text
 

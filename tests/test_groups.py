@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bulkfetch.hosts import HostLimits
 from bulkfetch.models import Attempt, Done, Entry, Failure, PartInfo, Sharing, Task
 from bulkfetch.retry import RetryPolicy
 from bulkfetch.scheduler import Ended, Partial, Requeued, Scheduler
@@ -47,7 +48,8 @@ class Scene:
     urls: tuple[str, ...] = (URL,)
 
     def __post_init__(self) -> None:
-        self.scheduler = Scheduler(RetryPolicy(2), self.per_host, chance=lambda: 0.5)
+        limits = HostLimits(RetryPolicy(2), self.per_host)
+        self.scheduler = Scheduler(lambda _: limits, chance=lambda: 0.5)
         task = Task(Entry(self.urls), b"k" * 16, "file", URL, origin_of(URL), received=7)
         assert self.scheduler.add(task, NOW) is None
         first = self.scheduler.take(NOW)

@@ -21,9 +21,9 @@ LAYERS: dict[str, float] = {
     "errors": 1, "safetext": 1,
     # pure: text to value and back
     "addresses": 2, "checksums": 2, "codings": 2, "extras": 2, "formatting": 2, "headers": 2, "naming": 2,
-    "quantities": 2, "ratelimit": 2, "urls": 2,
+    "asking": 2, "quantities": 2, "ratelimit": 2, "urls": 2,
     # the one configuration; what a host allows by its own words
-    "allowance": 3, "config": 3, "robots": 3,
+    "allowance": 3, "config": 3, "robots": 3, "screening": 3,
     # pure decisions and totals
     "resume": 4, "retry": 4, "segments": 4, "summary": 4,
     # event values; one host's state
@@ -33,14 +33,14 @@ LAYERS: dict[str, float] = {
     # between threads, in real time, from the environment
     "dns": 7, "ending": 7, "inbox": 7, "limits": 7, "secrets": 7, "streams": 7, "watchdog": 7,
     # credentials; what holds for a host
-    "auth": 8, "netrcfile": 8, "policy": 8.5, "tls": 8.7,
+    "auth": 8, "netrcfile": 8, "refreshing": 8, "policy": 8.5, "tls": 8.7,
     # each owns one kind of I/O or state
     "backlog": 9, "display": 9, "intake": 9, "journal": 9, "lock": 9, "manifest": 9,
     "printing": 9, "store": 9, "transport": 9, "wire": 9,
     # each request by the transport that serves it
     "exchange": 9.5,
     # one attempt; one entry's plan
-    "planner": 10, "transfer": 10,
+    "chronicle": 10, "planner": 10, "transfer": 10,
     # where attempts run
     "engine": 11,
     # the coordinator

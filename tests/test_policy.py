@@ -184,6 +184,7 @@ def test_every_plain_value():
         per_host = 3
         proxy = "http://proxy:3128"
         rate = "100/m"
+        refresh_url = "none"
         retries = 0
         robots = "obey"
         strict = true
@@ -206,6 +207,7 @@ def test_every_plain_value():
         "per_host": 3,
         "proxy": "http://proxy:3128",
         "rate": 100 / 60,
+        "refresh_url": None,
         "retries": 0,
         "robots": "obey",
         "strict": True,

@@ -72,6 +72,15 @@ def test_the_library_script(samples, shell_environment, tmp_path):
     ]
 
 
+def test_the_exports_are_posted(server, samples, run_bulkfetch, tmp_path):
+    server.add("/export", body=lambda request: request.body or request.query.encode())
+    done = run_bulkfetch("get", samples / "exports.jsonl", "-d", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "north.csv").read_bytes() == b'{"station":"north","days":[1,2]}'
+    assert (tmp_path / "out" / "south.csv").read_bytes() == b"station=south"
+    assert (tmp_path / "out" / "all.csv").read_bytes() == b"format=csv&limit=100"
+
+
 @POSIX
 def test_the_pipe_recipe(samples, shell_environment, tmp_path):
     urls = (samples / "urls.txt").read_text()

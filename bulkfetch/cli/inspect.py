@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -35,7 +35,7 @@ Show what the journal of DEST knows: totals by state and failure kind.""",
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status(dest: str, as_json: bool) -> int:
     """Run `status`."""
-    with _journal(dest) as journal:
+    with open_journal(dest) as journal:
         states, kinds, last = journal.counts(), journal.failure_counts(), journal.last_run()
     if as_json:
         click.echo(json.dumps({"dest": dest, "states": states, "failures": kinds, "last_run": last}))
@@ -68,13 +68,13 @@ Print the failures of DEST as a manifest.""",
 def failed(dest: str, format_: str, kinds: tuple[str, ...], transient: bool) -> int:
     """Run `failed`."""
     hidden = 0
-    with _journal(dest) as journal:
+    with open_journal(dest) as journal:
         for record in journal.failures(kinds=kinds or None, transient=transient):
             hidden += bool(record.pop("redacted", False))
-            click.echo(record["url"] if format_ == "txt" else json_line(record))
+            click.echo(_url_line(record) if format_ == "txt" else json_line(record))
     if hidden:
-        text = f"{format_number_of(hidden, 'URL')} had a secret, which the journal does not keep"
-        click.echo(f"bulkfetch: {text}: use `get --failed FILE` for these", err=True)
+        text = f"{format_number_of(hidden, 'entry', 'entries')} had a secret or a body"
+        click.echo(f"bulkfetch: {text}, which the journal does not keep: use `get --failed FILE`", err=True)
     return EXIT_OK
 
 
@@ -93,7 +93,7 @@ def verify(dest: str) -> int:
 
     store = LocalStore(dest)
     good = bad = size = 0
-    with _journal(dest) as journal:
+    with open_journal(dest) as journal:
         for row in journal.finished():
             if problem := _compare(store, row):
                 bad += 1
@@ -103,6 +103,11 @@ def verify(dest: str) -> int:
                 size += row.size or 0
     click.echo(f"{format_number_of(good, 'file')} as recorded ({format_size(size)}), {bad} not", err=True)
     return EXIT_FAILED if bad else EXIT_OK
+
+
+def _url_line(record: dict[str, Any]) -> str:
+    """Return the URL of a record for a list that can say nothing else."""
+    return f"{'# left out, as it is no plain GET: ' if 'method' in record else ''}{record['url']}"
 
 
 def _compare(store: LocalStore, row: Row) -> str:
@@ -128,7 +133,8 @@ def _compare(store: LocalStore, row: Row) -> str:
 
 
 @contextlib.contextmanager
-def _journal(dest: str) -> Iterator[Journal]:
+def open_journal(dest: str) -> Iterator[Journal]:
+    """Open the journal of a destination for questions."""
     from bulkfetch.journal import Journal
     from bulkfetch.store import STATE
 

@@ -22,6 +22,7 @@ Examples:
   producer | bulkfetch get -d data --print path | consumer
   bulkfetch status data                     what the journal knows
   bulkfetch failed data > again.jsonl       the failures, as a manifest
+  bulkfetch explain data URL                every attempt and wait of one entry
   bulkfetch demo                            a two-minute tour, no network needed
 """
 
@@ -38,6 +39,7 @@ _COMMANDS = {
     "status": "inspect",
     "failed": "inspect",
     "verify": "inspect",
+    "explain": "story",
     "demo": "demo",
 }
 

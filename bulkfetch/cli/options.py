@@ -55,6 +55,7 @@ _POLICY = (
     click.option("--user-agent", metavar="S", help="Added to the honest User-Agent: a name, a contact."),
     click.option("--ca-bundle", type=click.Path(exists=True), help="Certificates to trust instead of the usual ones."),
     click.option("--insecure", multiple=True, metavar="HOST", allow_from_autoenv=False, help="Do not verify the certificate of this one host; repeatable."),
+    click.option("--untrusted", is_flag=True, help="The list is a stranger's: public addresses and plain GETs only, no cookies, netrc, -H or proxy of the environment; 10 GiB per file, 1,000,000 entries."),
     click.option("--config", metavar="FILE", help="What holds for which host, as TOML; default: $BULKFETCH_CONFIG, then the user's config folder."),
     click.option("--proxy", metavar="URL", help="For all hosts; default: the environment; 'none' for no proxy at all."),
 )  # fmt: skip
@@ -81,11 +82,11 @@ def build_config(options: dict[str, Any]) -> FetchConfig:
         "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"
     )
     proxy = options.get("proxy")
-    if proxy is None:
+    if proxy is None and not known["untrusted"]:
         known["proxies"] = _environment_proxies()
         known["no_proxy"] = _first_variable("no_proxy", "NO_PROXY") or ""
     else:
-        known["proxies"] = () if proxy == "none" else (("all", proxy),)
+        known["proxies"] = () if proxy in (None, "none") else (("all", proxy),)
     for name, value in known.get("headers", ()):
         if _SECRET_FIELD.search(name):
             register_secret(value.removeprefix("Bearer "))

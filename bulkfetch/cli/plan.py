@@ -22,6 +22,7 @@ from bulkfetch.models import BadLine, Entry, Origin, Outcome, Status, Task
 from bulkfetch.planner import Planner
 from bulkfetch.policy import Policies
 from bulkfetch.safetext import clean, redact_url
+from bulkfetch.screening import screen
 from bulkfetch.store import STATE, LocalStore
 from bulkfetch.summary import EXIT_BAD_LINES, EXIT_FAILED, EXIT_OK
 
@@ -57,7 +58,8 @@ def show_plan(options: dict[str, Any]) -> int:
     wanted = options.get("explain")
     found = False
     with _planner(config) as planner:
-        for planned in _plan_all(planner, sources.read(config, policies), tally):
+        entries = sources.read(config, policies)
+        for planned in _plan_all(planner, screen(entries) if config.untrusted else entries, tally):
             _count(tally, planned)
             if wanted is not None and wanted in planned.entry.urls:
                 found = True

@@ -1,5 +1,6 @@
 """What earlier runs did and how far this one is: one SQLite file in the destination, one writer."""
 
+from bulkfetch.journal.attempts import AttemptRow, EntryStory
 from bulkfetch.journal.boot import boot_id, boot_time
 from bulkfetch.journal.copying import copy_journal
 from bulkfetch.journal.journal import Journal
@@ -8,6 +9,8 @@ from bulkfetch.journal.rows import Interruption, PathOwner, PendingRow, Row
 
 __all__ = [
     "FILE",
+    "AttemptRow",
+    "EntryStory",
     "Interruption",
     "Journal",
     "PathOwner",

@@ -13,6 +13,7 @@ from typing import Any
 from bulkfetch._version import __version__
 from bulkfetch.journal import schema
 from bulkfetch.journal.ahead import Ahead, ranges_of
+from bulkfetch.journal.attempts import AttemptRow, add_attempt, forget_attempts
 from bulkfetch.journal.boot import boot_id
 from bulkfetch.journal.database import Database
 from bulkfetch.journal.names import Names
@@ -98,6 +99,7 @@ class Journal(Reading):
         values = (self.run, now, self._boot, durable, __version__)
         write("INSERT INTO runs (id, started, boot, durable, version) VALUES (?, ?, ?, ?, ?)", values)
         write("DELETE FROM runs WHERE id <= ? AND clean = 1 AND durable = 1", (self.run - _RUNS_KEPT,))
+        forget_attempts(self._database, self.run)
         self._has_parts = bool(self._database.fetch("SELECT 1 FROM parts LIMIT 1"))
         self._database.commit()
         self._database.checkpoint()  # a crash of the machine must not take the row that tells of it
@@ -202,6 +204,10 @@ class Journal(Reading):
         self._database.write_many(schema.SETTLE_OTHER, values)
         if finished and self._has_parts:
             self._database.write_many(schema.DROP_PARTS, [(outcome.key,) for outcome in finished])
+
+    def add_attempt(self, row: AttemptRow) -> None:
+        """Record an attempt that was not all there was to its entry."""
+        add_attempt(self._database, row, self.run, self._now())
 
     # -- parts -----------------------------------------------------------------------------------
 

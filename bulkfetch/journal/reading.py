@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from bulkfetch.journal import schema
+from bulkfetch.journal.attempts import EntryStory, find_stories
 from bulkfetch.journal.database import Database
 from bulkfetch.journal.records import failure_record, transient_kinds
 from bulkfetch.journal.rows import Row, parse_row
@@ -65,6 +66,10 @@ class Reading:
         for values in self._pages(schema.FINISHED):
             if (row := parse_row(values[1:], self._doubted)) is not None:
                 yield row
+
+    def stories(self, url: str) -> Iterator[EntryStory]:
+        """Yield every entry of a URL, given without its secrets, and what is kept of its attempts."""
+        return find_stories(self._database, url)
 
     def _pages(self, query: str) -> Iterator[Sequence[Any]]:
         last, end = (

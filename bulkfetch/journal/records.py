@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bulkfetch.asking import METHODS, body_digest
 from bulkfetch.checksums import ALGORITHMS, is_hex_digest
 from bulkfetch.errors import TransferError, UnsafePath
 from bulkfetch.journal.rows import PendingRow, size_of
@@ -42,7 +43,8 @@ def other_values(outcome: Outcome, number: int, run: int, now: float) -> tuple[A
 def failure_record(values: Sequence[Any], kinds: frozenset[str] | None) -> dict[str, Any] | None:
     """Return what FAILED selects as a row of a manifest; None for another kind or an unusable row.
 
-    The user's columns come first; `redacted` is set where the URL had a secret.
+    The user's columns come first; `redacted` is set where the URL had a secret, or
+    where there was a body.
     """
     _, url, path, kind, status, message, attempts, packed = values
     if not isinstance(url, str) or not url or (kinds is not None and kind not in kinds):
@@ -84,9 +86,14 @@ def _result(outcome: Outcome, number: int, run: int, now: float) -> tuple[Any, .
 
 def _pack(entry: Entry, url: str) -> str | None:
     """Return what the row's columns do not say of an entry as JSON; None for a bare URL."""
-    if entry.urls == (url,) and entry.size is None and not entry.digests and not entry.extra:
+    is_bare = entry.urls == (url,) and entry.size is None and entry.request is None
+    if is_bare and not entry.digests and not entry.extra:
         return None
     facts: dict[str, Any] = {}
+    if entry.request is not None:
+        facts["method"] = entry.request.method
+        if entry.request.body:  # it may hold secrets
+            facts.update(body_sha256=body_digest(entry.request), redacted=True)
     if len(entry.urls) > 1:
         facts["urls"] = [redact_url(mirror) for mirror in entry.urls[1:]]
     if entry.size is not None:
@@ -142,6 +149,10 @@ def _unpack(packed: Any) -> dict[str, Any]:
     if (size := size_of(given.get("size"))) is not None:
         facts["size"] = size
     facts.update(_digests(given.get("digests")))
+    if given.get("method") in METHODS:
+        facts["method"] = given["method"]
+    if is_hex_digest("sha256", str(given.get("body_sha256"))):
+        facts["body_sha256"] = given["body_sha256"]
     if given.get("redacted") is True:
         facts["redacted"] = True
     return facts

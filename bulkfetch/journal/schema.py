@@ -27,6 +27,10 @@ TABLES = (
         key BLOB PRIMARY KEY, token TEXT NOT NULL, validator TEXT, total INTEGER,
         "offset" INTEGER NOT NULL, durable INTEGER NOT NULL, boot TEXT NOT NULL, url TEXT, missing TEXT)
         WITHOUT ROWID""",
+    # Without an index: it is written often and hardly ever read. No probe: older journals have none.
+    """CREATE TABLE IF NOT EXISTS attempts (
+        id INTEGER PRIMARY KEY, key BLOB NOT NULL, run INTEGER NOT NULL, time REAL, number INTEGER,
+        url TEXT, what TEXT, received INTEGER, seconds REAL, wait REAL, why TEXT)""",
 )
 # Fail where a table or a column is missing.
 PROBES = (

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeAlias
 
+from bulkfetch.asking import Asked, check_request, read_params
 from bulkfetch.checksums import ALGORITHMS, is_hex_digest
 from bulkfetch.errors import LineError
 from bulkfetch.manifest.entries import new_entry
 from bulkfetch.manifest.lines import BLANK
 from bulkfetch.models import NOTHING, Entry
-from bulkfetch.urls import join_url, parse_url
+from bulkfetch.urls import add_query, join_url, parse_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class Draft:
     size: int | None = None
     digests: tuple[tuple[str, str], ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
+    params: str = ""  # added to each URL
+    asked: Asked | None = None  # None: a plain GET
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
@@ -42,6 +45,7 @@ class Draft:
 Column: TypeAlias = Callable[[Draft, str, Any], None]  # takes a draft, the column's name, a value
 
 HEADER_PREFIX = "header."
+PRIVATE = (HEADER_PREFIX, "body", "json", "form")  # columns that often hold a credential
 _SIZE_LIMIT = 1 << 63
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 section 5.6.2
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 section 5.5
@@ -84,8 +88,13 @@ def finish(draft: Draft, number: int) -> Entry:
     """Return the entry a draft has become, or raise `LineError`."""
     if not draft.urls:
         raise LineError("no URL")
-    urls = draft.urls if len(draft.urls) == 1 else tuple(dict.fromkeys(draft.urls))
-    values = (draft.path, draft.size, draft.digests, draft.headers, draft.extra or NOTHING)
+    urls = draft.urls
+    if draft.params:
+        urls = tuple(parse_url(add_query(url, draft.params)) for url in urls)
+    if len(urls) > 1:
+        urls = tuple(dict.fromkeys(urls))
+    request = draft.asked.finish(len(urls)) if draft.asked else None
+    values = (draft.path, draft.size, draft.digests, draft.headers, draft.extra or NOTHING, request)
     return new_entry(urls, draft.shape.source, number, *values)
 
 
@@ -100,7 +109,9 @@ def checked_entry(entry: Entry, shape: Shape, number: int) -> Entry:
     for name, value in entry.headers:
         _add_header(draft, HEADER_PREFIX + name, value)
     made = finish(draft, entry.line or number)
-    return replace(made, path=entry.path, extra=entry.extra, source=entry.source or shape.source)
+    request = entry.request and check_request(entry.request, len(made.urls))
+    source = entry.source or shape.source
+    return replace(made, path=entry.path, extra=entry.extra, source=source, request=request)
 
 
 @lru_cache(maxsize=256)
@@ -168,10 +179,14 @@ def _add_header(draft: Draft, name: str, value: Any) -> None:
     draft.headers += ((field_name, text),)
 
 
-def _only_get(_draft: Draft, name: str, value: Any) -> None:
-    is_get = name == "method" and _text(name, value).upper() in ("GET", "")
-    if value and not is_get:
-        raise LineError("only GET is supported so far")
+def _ask(draft: Draft, name: str, value: Any) -> None:
+    if draft.asked is None:
+        draft.asked = Asked()
+    draft.asked.take(name, value)
+
+
+def _add_params(draft: Draft, _name: str, value: Any) -> None:
+    draft.params = read_params(value)
 
 
 def _drop(_draft: Draft, _name: str, _value: Any) -> None:
@@ -194,11 +209,12 @@ COLUMNS: dict[str, Column] = {
     "sha512": _add_digest,
     "sha1": _add_digest,
     "md5": _add_digest,
-    "method": _only_get,
-    "body": _only_get,
-    "json": _only_get,
-    "form": _only_get,
-    "params": _only_get,
+    "method": _ask,
+    "body": _ask,
+    "json": _ask,
+    "form": _ask,
+    "body_sha256": _ask,
+    "params": _add_params,
     "failure": _drop,
     "attempts": _drop,
 }

@@ -16,6 +16,7 @@ BLANK = " \t\r\ufeff"  # a byte order mark too: manifests get concatenated (faul
 COMMENT = "#"
 
 _SHOWN = 120  # characters of a bad line that are told
+_PRIVATE = ('"header.', '"body"', '"json"', '"form"')  # columns that often hold a credential
 
 
 def split_lines(chunks: Iterable[bytes], source: str) -> Iterator[Line]:
@@ -56,7 +57,7 @@ def is_skipped(text: str) -> bool:
 
 def bad_line(source: str, number: int, reason: str, text: str = "") -> BadLine:
     """Return a `BadLine` whose text is safe to show and to store (faults L01, L03)."""
-    if '"header.' in text.lower():  # often a credential
+    if any(name in text.lower() for name in _PRIVATE):
         text = ""
     # A URL that could not be parsed may have its login anywhere up to the last "@".
     scheme, slashes, rest = text.strip(BLANK).partition("://")

@@ -67,9 +67,16 @@ def with_suffix(path: str, key: bytes) -> str:
     return f"{folder}{slash}{fit_segment(name, f'~{key[:4].hex()}')}"
 
 
-def identity(url: str, wanted: str) -> bytes:
-    """Return the 16 bytes that name an entry across runs, whatever line it stands on (fault I10)."""
-    return blake2b(f"{url}\0{wanted}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
+def identity(url: str, wanted: str, request: bytes = b"") -> bytes:
+    """Return the 16 bytes that name an entry across runs, whatever line it stands on (fault I10).
+
+    Args:
+        url: the first one.
+        wanted: the destination it would have if no other entry had it.
+        request: what is sent, if not a plain GET.
+    """
+    named = f"{url}\0{wanted}".encode("utf-8", "surrogatepass")
+    return blake2b(named + b"\0" + request if request else named, digest_size=16).digest()
 
 
 def ancestors(path: str) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass
 from typing import Any, NamedTuple
 
+from bulkfetch.refreshing import UrlCommand
 from bulkfetch.safetext import clean, redact
 from bulkfetch.secrets import Secret
 
@@ -40,7 +41,7 @@ def show(value: Any) -> str:
         return f"({' '.join(map(_show_member, value))})"
     if is_dataclass(value):
         return _show_fields(value)
-    if isinstance(value, str | int | Secret):
+    if isinstance(value, str | int | Secret | UrlCommand):
         return clean(redact(str(value)), 200) or "none"
     return type(value).__name__  # an auth object of the program's, which may show anything
 

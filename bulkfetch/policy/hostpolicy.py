@@ -8,6 +8,7 @@ from typing import Any
 
 from bulkfetch.auth import Auth, Value
 from bulkfetch.config import USER_AGENT
+from bulkfetch.refreshing import Renewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class HostPolicy:
         None  # a callable: what `requests` takes, or makes such from an origin
     )
     cookies: Cookies = NO_COOKIES
+    keep_cookies: bool = True  # those that the host sets
     login: Login | None = None
     proxy: Value | None = None  # None: as the whole run; "" is no proxy
     verify: bool | str = True  # a CA file or folder; "system" is the system's trust store
@@ -81,5 +83,6 @@ class HostPolicy:
     limit_rate: float | None = None  # bytes per second of this host
     robots: str = "off"  # off | warn | obey
     transport: str = "auto"  # auto | requests | fast
+    refresh_url: Renewer | None = None  # gives a new URL for one that has expired
     strict: bool = False
     allow_html: bool = False

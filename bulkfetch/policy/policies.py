@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from bulkfetch.auth import Netrc
 from bulkfetch.config import FetchConfig
 from bulkfetch.models import NOTHING, Origin
 from bulkfetch.policy.explaining import Explained, explain
-from bulkfetch.policy.hostpolicy import HostPolicy
+from bulkfetch.policy.hostpolicy import NO_COOKIES, HostPolicy
 from bulkfetch.policy.keys import FIELD_TABLES
 from bulkfetch.policy.sections import Found, PolicyFile, from_table
+from bulkfetch.screening import MOST_BYTES
 from bulkfetch.urls import origin_of
 
 # Policy keys that are also options of a run, and what holds them. `limit_rate` is not among them: as an
@@ -21,10 +23,11 @@ _FROM_CONFIG = {
     "connect_timeout": "connect_timeout", "entry_deadline": "entry_deadline", "idle_timeout": "idle_timeout",
     "max_size": "max_size", "max_wait": "max_wait", "min_speed": "min_speed", "per_host": "per_host",
     "rate": "host_rate", "retries": "retries", "strict": "strict", "user_agent": "user_agent",
-    "transport": "transport",
+    "transport": "transport", "refresh_url": "refresh_url",
     "verify": "ca_bundle",
 }  # fmt: skip
 _DEFAULT, _BARE = FetchConfig(), HostPolicy()
+_UNTRUSTED = {"cookies": NO_COOKIES, "keep_cookies": False, "login": None}  # nothing overrides these
 _FIELDS = frozenset(HostPolicy.__dataclass_fields__).difference(FIELD_TABLES)
 _MOST_ORIGINS = 4096  # looked up and remembered
 
@@ -49,6 +52,7 @@ class Policies:
         given: Mapping[str, str] = NOTHING,
         named: PolicyFile | None = None,
     ) -> None:
+        self._untrusted = config.untrusted
         self._weak, self._strong = _from_config(config, given)
         self._origins: dict[Origin, tuple[Chosen, Chosen]] = {}
         self._merged: dict[Chosen, HostPolicy] = {}
@@ -121,6 +125,8 @@ class Policies:
         for index in chosen:
             if index >= self._first_named:
                 found.update(self._sections[index].values)
+        if self._untrusted and isinstance(found["auth"].value, Netrc):
+            found["auth"] = Found(None, "--untrusted")
         return found
 
 
@@ -135,6 +141,11 @@ def _from_config(config: FetchConfig, given: Mapping[str, str]) -> tuple[dict[st
             strong[key] = Found(shown, given[name])
         else:
             weak[key] = Found(shown, "default" if value == getattr(_DEFAULT, name) else "configuration")
+    if config.untrusted:
+        for name, value in _UNTRUSTED.items():
+            strong[name] = Found(value, "--untrusted")
+        if config.max_size is None:
+            weak["max_size"] = Found(MOST_BYTES, "--untrusted")
     if "proxies" in given:  # None is: as the whole run
         strong["proxy"] = Found(None, given["proxies"])
     return weak, strong

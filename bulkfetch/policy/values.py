@@ -13,6 +13,7 @@ from typing import Any
 from bulkfetch.auth import Value
 from bulkfetch.errors import UsageError
 from bulkfetch.quantities import parse_duration, parse_rate, parse_size
+from bulkfetch.refreshing import Renewer, UrlCommand
 from bulkfetch.safetext import SECRET_PARAMS, clean
 from bulkfetch.secrets import Secret, is_secret_source
 
@@ -167,6 +168,19 @@ def read_methods(value: Any, _: Reading) -> frozenset[str]:
         if not TOKEN.fullmatch(method) or method != method.upper():
             raise ValueError(f'"{clean(method, 20)}" is not a method such as GET')
     return frozenset(methods)
+
+
+def read_refresh(value: Any, _: Reading) -> Renewer | None:
+    """Read who gives a new URL for an expired one; "none" is nobody."""
+    if callable(value):  # from the library alone: TOML has no such values
+        return value  # type: ignore[no-any-return]
+    text = a_text(value)
+    command = text.removeprefix("cmd:").strip()
+    if text == "none":
+        return None
+    if command == text or not command:
+        raise ValueError("is written cmd:COMMAND ARGUMENT...")
+    return UrlCommand(command)
 
 
 def did_you_mean(name: str, known: Collection[str]) -> str:

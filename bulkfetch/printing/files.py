@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
+from bulkfetch.asking import body_columns
 from bulkfetch.errors import UsageError
 from bulkfetch.events import Event, Finished, RunFinished
 from bulkfetch.formatting import json_line
@@ -114,7 +115,7 @@ class FailedFile(LineFile):
 def failed_record(outcome: Outcome) -> dict[str, Any]:
     """Return a failed outcome as a row of a manifest: what to fetch, the user's columns, and what went wrong.
 
-    Request headers are left out, as they may hold credentials.
+    Request headers are left out, as they may hold credentials; but for the type of a body.
     """
     entry = outcome.entry
     record = {name: value for name, value in entry.extra.items() if not name.lower().startswith("header.")}
@@ -131,6 +132,11 @@ def _wanted(entry: Entry, path: str | None) -> Iterable[tuple[str, Any]]:
     if entry.size is not None:
         yield "size", entry.size
     yield from entry.digests
+    if entry.request is not None:
+        yield from body_columns(entry.request).items()
+        yield from (
+            (f"header.{name}", text) for name, text in entry.headers if name.lower() == "content-type"
+        )
 
 
 def _failed_record(outcome: Outcome) -> str:
@@ -138,7 +144,8 @@ def _failed_record(outcome: Outcome) -> str:
 
 
 def _failed_url(outcome: Outcome) -> str:
-    return _NOT_IN_URL.sub(lambda match: quote(match[0]), outcome.entry.urls[0])
+    url = _NOT_IN_URL.sub(lambda match: quote(match[0]), outcome.entry.urls[0])
+    return f"# left out, as it is no plain GET: {url}" if outcome.entry.request else url
 
 
 def _is_plain_file(path: Path) -> bool:

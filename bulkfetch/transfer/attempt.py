@@ -9,11 +9,14 @@ from bulkfetch.exchange import Reply
 from bulkfetch.models import Attempt, BodyPlan, Done, Failure, Head, Task
 from bulkfetch.resume import plan_body
 from bulkfetch.retry import refuse_status
+from bulkfetch.safetext import hide_query
 from bulkfetch.transfer.body import Body
 from bulkfetch.transfer.checks import check_replacing, check_room, check_size
 from bulkfetch.transfer.context import Context
 from bulkfetch.transfer.existing import judge_existing
 from bulkfetch.transfer.ranges import Ranges
+from bulkfetch.transfer.renewing import renew
+from bulkfetch.transfer.sending import judge_repeat
 from bulkfetch.transfer.trail import Trail
 
 
@@ -33,7 +36,7 @@ def run_attempt(task: Task, context: Context) -> Attempt:
         if done is None:
             redirect, done = _fetch(task, context, trail, body, ranges)
     except Exception as exc:  # noqa: BLE001 - the worker's border: a bug fails one entry, not the run
-        failure = body.keep_or_discard(errors.to_failure(exc))
+        failure = judge_repeat(body.keep_or_discard(errors.to_failure(exc)), task, context)
     finally:
         lease.end()
     ranges.end(failure, body.left)
@@ -46,10 +49,11 @@ def run_attempt(task: Task, context: Context) -> Attempt:
         redirect=redirect,
         done=done,
         part=share.part if share else body.left,
-        reused=failure is not None and failure.kind == "reset" and lease.reused,
-        url=trail.url,
+        reused=failure is not None and failure.kind == "reset" and failure.retryable and lease.reused,
+        url=hide_query(trail.url) if task.refreshed else trail.url,
         hops=trail.hops,
         came_from_public=trail.is_public,
+        refreshed=trail.is_renewed,
     )
 
 
@@ -72,6 +76,9 @@ def _fetch(
                 ranges.receive(reply)
             else:
                 body.receive(reply, plan)
+        except errors.TransferError as exc:
+            reply.close()
+            return _renewed(exc, task, context, trail, body), None
         finally:
             reply.close()
         if is_shared:
@@ -79,6 +86,16 @@ def _fetch(
         asked = body.ask_on(plan)
         if not asked:
             return None, body.finish(reply.head, plan)
+
+
+def _renewed(exc: errors.TransferError, task: Task, context: Context, trail: Trail, body: Body) -> str:
+    """Return the new link in place of one that has expired, or raise the refusal again."""
+    new = renew(task, context, exc)
+    if new is None:
+        raise exc
+    body.put_away()
+    trail.is_renewed = True
+    return new
 
 
 def _fetch_range(trail: Trail, body: Body, ranges: Ranges) -> tuple[str | None, Done | None]:

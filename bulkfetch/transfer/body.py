@@ -73,7 +73,7 @@ class Body:
         self._part = part
         self.left = PartInfo(part.offset, known.validator, known.total, known.token)
         fields = plan_request(self.left, digest_known=bool(self._entry.digests))
-        if not fields:  # nothing pins its bytes
+        if not fields or self._entry.request is not None:  # nothing pins its bytes
             self._discard()
             return ()
         self._validator, self._total = known.validator, known.total
@@ -105,7 +105,8 @@ class Body:
         return failure
 
     def _is_pinned(self) -> bool:
-        return self._validator is not None or bool(self._entry.digests)
+        is_plain = self._entry.request is None  # each answer to another request stands for itself
+        return is_plain and (self._validator is not None or bool(self._entry.digests))
 
     def _discard(self) -> None:
         if self._part is not None:

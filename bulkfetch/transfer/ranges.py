@@ -57,6 +57,8 @@ class Ranges:
         config = self._context.config
         if config.segments == 1 or plan.size is None or plan.validator is None or not head.has_ranges:
             return False
+        if self._task.entry.request is not None:  # no plain GET: it has no ranges
+            return False
         if self._task.restarts or head.content_type in HTML_TYPES or plan.action is Action.COMPLETE:
             return False
         if count_ranges(plan.size - plan.start, config) < 2:

@@ -10,7 +10,9 @@ from bulkfetch.exchange import Reply
 from bulkfetch.models import Head, Task
 from bulkfetch.retry import REDIRECTS
 from bulkfetch.safetext import register_secret
+from bulkfetch.screening import refuse_url
 from bulkfetch.transfer.context import Context
+from bulkfetch.transfer.sending import fields_for, first_request, next_request
 from bulkfetch.urls import join_redirect, origin_of, split_userinfo
 
 MOST_HOPS = 10
@@ -26,6 +28,7 @@ class Trail:
         self._context = context
         self.url = task.url  # asked last
         self.hops = task.hops
+        self.is_renewed = False  # it ends with a URL that `refresh_url` has given
         self.is_public = task.came_from_public and task.hops > 0  # a public address has redirected us
 
     def follow(self, asked: Fields) -> Reply | str:
@@ -38,16 +41,20 @@ class Trail:
             TransferError: no final answer came.
         """
         origin, context = self._task.origin, self._context
-        headers = {**self._own_headers(), **dict(asked)}
+        request = first_request(self._task)
+        headers = fields_for({**self._own_headers(), **dict(asked)}, self._task, request)
         while True:
             reply = context.exchange.open(
-                origin, self.url, headers, context.lease, public_only=self.is_public
+                origin, self.url, headers, context.lease, public_only=self.is_public, request=request
             )
             if reply.head.status not in REDIRECTS:
                 return reply
             reply.close()
             self.is_public = self.is_public or is_public(reply.peer or "")
             target = self._target(reply.head)
+            if request is not None:
+                request = next_request(request, reply.head.status, self.url, target)
+                headers = fields_for(headers, self._task, request)
             if origin_of(target) != origin:
                 return target
             self.url = target
@@ -65,6 +72,8 @@ class Trail:
             raise _refused(head, f"redirect not followed: {exc}") from exc
         if self.url.startswith("https:") and target.startswith("http:"):  # fault A05
             raise _refused(head, "redirect from https to http not followed")
+        if self._context.config.untrusted and (reason := refuse_url(target)):
+            raise _refused(head, f"redirect not followed: {reason} (--untrusted)")
         return target
 
     def _own_headers(self) -> dict[str, str]:

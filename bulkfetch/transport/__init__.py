@@ -2,7 +2,7 @@
 
 The seam is small, so that another transport can stand in:
 
-    Transport.open(origin, url, headers, lease, public_only=False) -> Reply
+    Transport.open(origin, url, headers, lease, public_only=False, request=None) -> Reply
     Reply.head, Reply.peer, Reply.surplus, Reply.read(size) -> bytes, Reply.pour(file) -> int, Reply.close()
     Transport.close()
 

@@ -10,7 +10,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from bulkfetch import errors
-from bulkfetch.addresses import is_public
+from bulkfetch.addresses import check_public, is_public
 from bulkfetch.transport.answers import Answer
 from bulkfetch.transport.connecting import open_socket
 from bulkfetch.transport.current import current, present_lease
@@ -57,6 +57,9 @@ class Connection(HTTPConnection):
             lease.attach(self.sock)
             lease.reused = self._has_served
             self._check_peer()
+        else:
+            self.connect()
+        lease.sent = True
         super().request(*args, **kwargs)
         self._has_served = True
         current.peer = self.peer
@@ -76,6 +79,8 @@ class Connection(HTTPConnection):
         super().close()
 
     def _check_peer(self) -> None:
+        if current.untrusted and self.peer is not None:
+            check_public(self.peer)
         if current.public_only and self.peer is not None and not is_public(self.peer):
             raise errors.RedirectRefused(
                 f"redirect from a public to a private address ({self.peer}) not followed"

@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import Any
 
+from bulkfetch.addresses import PeerOf, host_part
 from bulkfetch.watchdog import Lease
-
-PeerOf = Callable[[tuple[Any, ...]], str]
-
-
-def host_part(address: tuple[Any, ...]) -> str:
-    """Return whom a socket address names."""
-    return str(address[0])
 
 
 class _Current(threading.local):
@@ -22,6 +14,7 @@ class _Current(threading.local):
     lease: Lease | None = None
     head_seconds = 60.0  # longest wait for a whole head
     public_only = False  # a connection to a private address is refused (fault A09)
+    untrusted = False  # the same for a whole list
     peer_of: PeerOf = staticmethod(host_part)
     peer: str | None = None  # set by the connection: whom it talks to; None for a proxy's
 

@@ -10,15 +10,16 @@ from collections.abc import Mapping, Sequence
 
 import requests
 
+from bulkfetch.addresses import PeerOf, host_part
 from bulkfetch.config import FetchConfig
 from bulkfetch.headers import parse_head
-from bulkfetch.models import Head, Origin
+from bulkfetch.models import Head, Origin, Request
 from bulkfetch.policy import HostPolicy, Policies
 from bulkfetch.safetext import clean
 from bulkfetch.tls import TlsContexts
 from bulkfetch.transport.answers import Answer
 from bulkfetch.transport.applied import Applied
-from bulkfetch.transport.current import PeerOf, current, host_part
+from bulkfetch.transport.current import current
 from bulkfetch.transport.mapping import map_error
 from bulkfetch.transport.oauth import Route
 from bulkfetch.transport.proxies import route_through
@@ -60,9 +61,16 @@ class Transport:
         self._lock = threading.Lock()  # guards _sessions and each session's `users`
 
     def open(
-        self, origin: Origin, url: str, headers: Mapping[str, str], lease: Lease, *, public_only: bool = False
+        self,
+        origin: Origin,
+        url: str,
+        headers: Mapping[str, str],
+        lease: Lease,
+        *,
+        public_only: bool = False,
+        request: Request | None = None,
     ) -> Reply:
-        """Send a GET and return the reply once its head is here; redirects are not followed.
+        """Send a request and return the reply once its head is here; redirects are not followed.
 
         Args:
             origin: whose session, connections and cookies to use.
@@ -70,6 +78,7 @@ class Transport:
             headers: sent besides those of every request.
             lease: ends the request from outside.
             public_only: refuse to talk to a private address.
+            request: what to send; None: a plain GET.
 
         Raises:
             TransferError: no usable answer came.
@@ -79,12 +88,13 @@ class Transport:
         current.lease = lease
         current.head_seconds = policy.idle_timeout
         current.public_only = public_only
+        current.untrusted = self._config.untrusted
         current.peer_of = self._peer_of
         current.peer = None
         response: requests.Response | None = None
         try:
             lease.enter("the answer's head", current.head_seconds)
-            response = session.send("GET", url, headers, policy)
+            response = session.send(request, url, headers, policy)
             head = _read_head(response)
         except BaseException as exc:
             if response is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from email.message import Message
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import requests
@@ -12,7 +13,7 @@ from requests.adapters import HTTPAdapter
 from requests.cookies import MockRequest, get_cookie_header
 from requests.structures import CaseInsensitiveDict
 
-from bulkfetch.models import Origin
+from bulkfetch.models import Origin, Request
 from bulkfetch.policy import HostPolicy
 from bulkfetch.transport.applied import Applied, apply_policy
 from bulkfetch.transport.connections import POOLS
@@ -106,6 +107,8 @@ class OriginSession:
         self.users = 0  # attempts under way; guarded by the transport's lock
         self._session = session = _Session()
         session.trust_env = False
+        if not policy.keep_cookies:
+            session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         self._headers = {"User-Agent": policy.user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
         session.adapters.clear()
         self._adapter = _Adapter(origin, policy.per_host, tls)
@@ -134,15 +137,18 @@ class OriginSession:
         return Route(self._adapter, options)
 
     def send(
-        self, method: str, url: str, headers: Mapping[str, str], policy: HostPolicy
+        self, asked: Request | None, url: str, headers: Mapping[str, str], policy: HostPolicy
     ) -> requests.Response:
         """Send one request under `policy` and return when the head of its answer is here."""
         applied = self.applied(policy)
         request = requests.PreparedRequest()
-        request.method = method
+        request.method = "GET"
         request.url = applied.sent_url(url)
         request.headers = CaseInsensitiveDict({**self._headers, **applied.fields, **headers})
         request._cookies = self._session.cookies  # type: ignore[attr-defined]
+        if asked is not None:
+            request.method, request.body = asked.method, asked.body
+            request.headers["Content-Length"] = str(len(asked.body))
         request.hooks = {"response": []}
         if self._session.cookies:
             self._add_cookies(request)

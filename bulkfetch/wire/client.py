@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 
+from bulkfetch.addresses import PeerOf, host_part
 from bulkfetch.config import FetchConfig
 from bulkfetch.models import Origin
 from bulkfetch.policy import Policies
@@ -28,7 +29,9 @@ class Wire:
         contexts: TlsContexts | None = None,
         *,
         most_origins: int = _MOST_ORIGINS,
+        peer_of: PeerOf = host_part,
     ) -> None:
+        self._peer_of = peer_of if config.untrusted else None  # None: nobody asks
         self._most_origins = most_origins
         self._policies = policies or Policies(config)
         self._contexts = contexts or TlsContexts()
@@ -62,7 +65,7 @@ class Wire:
         policy = self._policies.for_origin(origin)
         context = self._contexts.get(policy) if origin.scheme == "https" else None
         template = Template(origin, policy.user_agent)
-        pool = Pool(origin, policy, self._buffers, context)
+        pool = Pool(origin, policy, self._buffers, context, self._peer_of)
         with self._lock:
             made = self._pools.setdefault(origin, (pool, template))
             oldest = next(iter(self._pools)) if len(self._pools) > self._most_origins else None

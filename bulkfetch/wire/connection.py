@@ -66,6 +66,7 @@ class Connection:
 
     def ask(self, request: bytes) -> Answer:
         """Send a request and return once the head of the final answer is here."""
+        self.lease.sent = True
         try:
             self.sock.sendall(request)
         except OSError as exc:

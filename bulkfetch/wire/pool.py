@@ -7,6 +7,7 @@ import ssl
 import time
 from collections import deque
 
+from bulkfetch.addresses import PeerOf, check_public
 from bulkfetch.models import Origin
 from bulkfetch.policy import HostPolicy
 from bulkfetch.watchdog import Lease
@@ -27,11 +28,17 @@ class Pool:
     """Idle connections, the one used last first: it is the least likely to be closed at the other end."""
 
     def __init__(
-        self, origin: Origin, policy: HostPolicy, buffers: Buffers, context: ssl.SSLContext | None
+        self,
+        origin: Origin,
+        policy: HostPolicy,
+        buffers: Buffers,
+        context: ssl.SSLContext | None,
+        peer_of: PeerOf | None = None,
     ) -> None:
         self._origin = origin
         self._buffers = buffers
         self._context = context
+        self._peer_of = peer_of  # given where only public addresses are asked
         self._connect_seconds = policy.connect_timeout
         self._idle_seconds = policy.idle_timeout
         self._most = policy.per_host
@@ -99,6 +106,8 @@ class Pool:
     def _open(self, lease: Lease) -> Connection:
         sock = connect(self._origin, self._connect_seconds, lease)
         try:
+            if self._peer_of is not None:
+                check_public(self._peer_of(sock.getpeername()))
             if self._context is not None:
                 lease.enter("the TLS handshake", self._connect_seconds)
                 sock = secure(sock, self._origin.host, self._context, self._pop_ticket(), lease)
