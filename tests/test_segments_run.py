@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,7 +52,8 @@ def asked(server: Server, path: str = "/a", since: int = 0) -> list[tuple[int, i
 
 
 def parts(dest: Path) -> list[Path]:
-    return list((dest / ".bulkfetch" / "parts").iterdir())
+    folder = dest / ".bulkfetch" / "parts"
+    return list(folder.iterdir()) if folder.is_dir() else []
 
 
 def assert_whole(dest: Path, outcome: Outcome, data: bytes = DATA, name: str = "a") -> None:
@@ -458,3 +461,20 @@ def test_a_full_disk_ends_the_run_and_spoils_nothing(server, tmp_path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "a").read_bytes() == DATA
     assert parts(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGINT")
+def test_an_interrupted_run_is_gone_on_with(server, tmp_path, start_bulkfetch, run_bulkfetch):
+    server.add("/a", **{**ROUTE, "trickle": (65536, 0.05)})
+    order = ["get", server.url("/a"), "-d", tmp_path, "--segments", 4, "--per-host", 4, "--progress", "none"]
+    child = start_bulkfetch(*order)
+    server.wait_until(lambda: any(part.stat().st_size > 2 * MB for part in parts(tmp_path)), 30.0)
+    child.send_signal(signal.SIGINT)
+    _, stderr = child.communicate(timeout=30)
+    assert child.returncode == 130, stderr
+    before = len(server.requests)
+    server.add("/a", **ROUTE)
+    done = run_bulkfetch(*order)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a").read_bytes() == DATA
+    assert all(request.range for request in server.requests[before:])
