@@ -9,7 +9,7 @@ from hashlib import blake2b
 import pytest
 
 from bulkfetch.journal import Journal, PendingRow
-from bulkfetch.journal.ahead import ranges_of
+from bulkfetch.journal.ahead import Ahead, ranges_of
 from bulkfetch.models import Entry
 
 COUNT = 300
@@ -95,3 +95,28 @@ def test_an_entry_planned_settled_and_written_in_turn_keeps_one_row(tmp_path):
             journal.add_pending([row(number)])
             journal.commit()
         assert journal.counts() == {"pending": 5}
+
+
+class Queries:
+    """Stands for a database without rows; counts what it is asked."""
+
+    def __init__(self):
+        self.count = 0
+
+    def fetch(self, _sql, _values):
+        self.count += 1
+        return []
+
+
+@pytest.mark.parametrize(
+    ("numbers", "asked"),
+    [([], 1), ([1, 2, 3, 4], 2), ([1, 3, 5, 7], 2), ([4, 3, 2, 1], 1), ([1, 900, 2, 1000], 1)],
+    ids=["nothing known", "in order", "some left out", "backwards", "scattered"],
+)
+def test_rows_are_read_ahead_only_while_that_finds_them(numbers, asked):
+    queries = Queries()
+    ahead = Ahead(queries)
+    ahead.read([key_of(1)])
+    ahead.note(numbers)
+    ahead.read([key_of(2)])
+    assert queries.count == asked

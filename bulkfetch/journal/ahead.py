@@ -33,10 +33,9 @@ class Ahead:
 
     def note(self, numbers: Sequence[int]) -> None:
         """Take note of where the rows were, in the order of the manifest."""
-        if not numbers:
-            return
-        self._is_likely = 0 <= numbers[-1] - numbers[0] < _LOOSE * len(numbers)
-        self._position = numbers[-1]
+        self._is_likely = bool(numbers) and 0 <= numbers[-1] - numbers[0] < _LOOSE * len(numbers)
+        if numbers:
+            self._position = numbers[-1]
 
 
 def ranges_of(numbers: Sequence[int]) -> list[tuple[int, int]]:
