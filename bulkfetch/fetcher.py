@@ -36,8 +36,9 @@ from bulkfetch.screening import screen
 from bulkfetch.store import LocalStore
 from bulkfetch.store.folders import HAS_HANDLES
 from bulkfetch.summary import Summary
+from bulkfetch.tracing import TracedLease
 from bulkfetch.transfer import Context, run_attempt
-from bulkfetch.watchdog import Watchdog
+from bulkfetch.watchdog import Lease, Watchdog
 
 if sys.platform != "win32":
     import resource
@@ -181,6 +182,7 @@ class Fetcher:
             emit=self._emit if self._displays or self._on_event else None,
             refresh=self._refresh,
         )
+        kind = TracedLease if config.trace else Lease
         bucket = TokenBucket(config.limit_rate, stop) if config.limit_rate else NoLimit()
         try:
             with contextlib.ExitStack() as parts:
@@ -188,7 +190,7 @@ class Fetcher:
                 exchange = parts.enter_context(contextlib.closing(_make_exchange(config, self._policies)))
 
                 def make_worker() -> Callable[[Task], Attempt]:
-                    lease, put = watchdog.lease(), run.inbox.put
+                    lease, put = watchdog.lease(kind), run.inbox.put
                     context = Context(config, self._policies, self._store, exchange, bucket, stop, lease, put)
                     return functools.partial(run_attempt, context=context)
 

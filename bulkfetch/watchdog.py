@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from bulkfetch.errors import DeadlinePassed, Stopped, TimedOut, TooSlow, TransferError
 
@@ -42,6 +42,13 @@ class Lease:
         "streaming",
         "what",
     )
+    traced = False  # whether somebody wants to know what goes over the wire
+
+    def said(self, head: Sequence[str]) -> None:
+        """Take the lines of a request's head, where somebody wants to know."""
+
+    def heard(self, head: Sequence[str]) -> None:
+        """Take the lines of the head that answered it, where somebody wants to know."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards _sock: what is let go of must never be shut
@@ -179,9 +186,9 @@ class Watchdog:
         self._thread = threading.Thread(target=self._run, name="bulkfetch-watchdog", daemon=True)
         self._thread.start()
 
-    def lease(self) -> Lease:
+    def lease(self, kind: type[Lease] = Lease) -> Lease:
         """Return a new lease under this watch."""
-        lease = Lease()
+        lease = kind()
         with self._lock:
             self._leases.append(lease)
         return lease

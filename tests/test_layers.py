@@ -32,6 +32,8 @@ LAYERS: dict[str, float] = {
     "scheduler": 6,
     # between threads, in real time, from the environment
     "dns": 7, "inbox": 7, "limits": 7, "secrets": 7, "watchdog": 7,
+    # what a worker's lease may remember
+    "tracing": 7.5,
     # credentials; what holds for a host
     "auth": 8, "netrcfile": 8, "refreshing": 8, "policy": 8.5, "tls": 8.7,
     # each owns one kind of I/O or state

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bulkfetch.config import FetchConfig
-from bulkfetch.events import Progress
+from bulkfetch.events import Exchanged, Progress
 from bulkfetch.exchange import Exchange
 from bulkfetch.limits import NoLimit, TokenBucket
 from bulkfetch.policy import Policies
@@ -26,4 +26,4 @@ class Context:
     bucket: TokenBucket | NoLimit
     stop: threading.Event
     lease: Lease
-    emit: Callable[[Progress], None]  # never blocks
+    emit: Callable[[Progress | Exchanged], None]  # never blocks

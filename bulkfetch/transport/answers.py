@@ -49,6 +49,8 @@ class Answer(http.client.HTTPResponse):
                 break
         else:
             raise errors.ProtocolViolation("the server sends interim answers without an end")
+        if (lease := present_lease()).traced:
+            lease.heard([f"{version} {status} {reason}", *(f"{name}: {value}" for name, value in fields)])
         self.code = self.status = status
         self.version = 10 if version == "HTTP/1.0" else 11
         self.reason = clean(reason, 80)
