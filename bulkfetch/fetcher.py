@@ -33,6 +33,7 @@ from bulkfetch.retry import RetryPolicy
 from bulkfetch.run import Run
 from bulkfetch.scheduler import Scheduler
 from bulkfetch.screening import screen
+from bulkfetch.sizing import Sized, measure_all
 from bulkfetch.store import LocalStore
 from bulkfetch.store.folders import HAS_HANDLES
 from bulkfetch.summary import Summary
@@ -153,6 +154,10 @@ class Fetcher:
         run = self._iterate(self._journal, screen(entries) if self.config.untrusted else entries)
         self._latest = weakref.ref(run)
         return run
+
+    def sizes(self, tasks: Iterable[Task]) -> Iterator[Sized]:
+        """Ask for the size of every task by HEAD, within the limits of a run; nothing is stored."""
+        return measure_all(tasks, self.config, self._policies, Scheduler(self._limits))
 
     def _iterate(self, journal: Journal, entries: Iterator[Entry | BadLine]) -> Generator[Outcome]:
         if not self._busy.acquire(blocking=False):

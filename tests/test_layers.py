@@ -45,8 +45,8 @@ LAYERS: dict[str, float] = {
     "chronicle": 10, "planner": 10, "transfer": 10,
     # where attempts run
     "engine": 11,
-    # the coordinator
-    "run": 12,
+    # the coordinator; the one of sizes
+    "run": 12, "sizing": 12,
     # wiring; the library entry point
     "fetcher": 13,
     # the demo's server

@@ -97,6 +97,9 @@ def get(**options: Any) -> int:  # fmt: skip
 )
 @source_options
 @policy_options
+@click.option(
+    "--sizes", is_flag=True, help="Ask the servers for sizes that the manifest does not declare (HEAD)."
+)
 @click.option("--explain", metavar="URL", help="What becomes of this one entry.")
 def plan(**options: Any) -> int:
     """Run `plan`."""
