@@ -67,6 +67,7 @@ class FetchConfig:
     untrusted: bool = False  # the list is a stranger's: public addresses, no cookies, no netrc, no headers
     refresh_url: Callable[[str], str] | None = field(default=None, repr=False)  # a new URL for an expired one
     auth: Any = field(default=None, repr=False)  # host -> requests auth object
+    trace: bool = False  # an event for every request and answer, secrets removed
     window: int = 2048  # tasks held in memory
 
     def validate(self) -> None:

@@ -7,6 +7,7 @@ display must escape.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -96,6 +97,26 @@ class Progress(Event):
 
     def _fields(self) -> dict[str, Any]:
         return {"path": self.path, "offset": self.offset, "total": self.total, "received": self.received}
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanged(Event):
+    """A request and its answer as they went over the wire; told by `-vv` alone, once the attempt is over."""
+
+    name: ClassVar[str] = "exchanged"
+    path: str
+    origin: str
+    attempt: int
+    request: tuple[str, ...]  # lines of the head; empty: no connection came about
+    answer: tuple[str, ...]  # empty: there was none
+    reused: bool  # the connection was there before
+    seconds: Mapping[str, float]  # by phase: connect, tls, head, body
+
+    def _fields(self) -> dict[str, Any]:
+        return {
+            "path": self.path, "origin": self.origin, "attempt": self.attempt, "request": list(self.request),
+            "answer": list(self.answer), "reused": self.reused, "seconds": dict(self.seconds),
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,11 +34,13 @@ from bulkfetch.retry import RetryPolicy
 from bulkfetch.run import Run
 from bulkfetch.scheduler import Scheduler
 from bulkfetch.screening import screen
+from bulkfetch.sizing import Sized, measure_all
 from bulkfetch.store import LocalStore
 from bulkfetch.store.folders import HAS_HANDLES
 from bulkfetch.summary import Summary
+from bulkfetch.tracing import TracedLease
 from bulkfetch.transfer import Context, Cores, run_attempt
-from bulkfetch.watchdog import Watchdog
+from bulkfetch.watchdog import Lease, Watchdog
 
 if sys.platform != "win32":
     import resource
@@ -154,6 +156,10 @@ class Fetcher:
         self._latest = weakref.ref(run)
         return run
 
+    def sizes(self, tasks: Iterable[Task]) -> Iterator[Sized]:
+        """Ask for the size of every task by HEAD, within the limits of a run; nothing is stored."""
+        return measure_all(tasks, self.config, self._policies, Scheduler(self._limits))
+
     def _iterate(self, journal: Journal, entries: Iterator[Entry | BadLine]) -> Generator[Outcome]:
         if not self._busy.acquire(blocking=False):
             raise UsageError("this Fetcher is at work: let its present run end first")
@@ -182,6 +188,7 @@ class Fetcher:
             emit=self._emit if self._displays or self._on_event else None,
             refresh=self._refresh,
         )
+        kind = TracedLease if config.trace else Lease
         bucket = TokenBucket(config.limit_rate, stop) if config.limit_rate else NoLimit()
         cores = Cores()
         try:
@@ -192,7 +199,7 @@ class Fetcher:
                 exchange = parts.enter_context(contextlib.closing(_make_exchange(config, self._policies)))
 
                 def make_worker() -> Callable[[Task], Attempt]:
-                    lease, put = watchdog.lease(), run.inbox.put
+                    lease, put = watchdog.lease(kind), run.inbox.put
                     policies = self._policies
                     context = Context(
                         config, policies, self._store, exchange, bucket, stop, lease, put, cores

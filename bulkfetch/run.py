@@ -14,7 +14,7 @@ from bulkfetch.chronicle import tell_ended, tell_moved, tell_requeued
 from bulkfetch.config import FetchConfig
 from bulkfetch.engine import Engine, Report
 from bulkfetch.errors import BulkfetchError
-from bulkfetch.events import Event, Progress
+from bulkfetch.events import Event, Exchanged, Progress
 from bulkfetch.inbox import Inbox
 from bulkfetch.intake import Intake
 from bulkfetch.journal import AttemptRow, Journal
@@ -37,7 +37,7 @@ from bulkfetch.scheduler import Ended, Moved, Partial, Requeued, Scheduler, Step
 from bulkfetch.summary import Summary
 from bulkfetch.urls import origin_of
 
-Message = Report | Progress | Sharing | events.Notice
+Message = Report | Progress | Sharing | events.Notice | Exchanged
 
 _TURN = 0.1  # seconds; longest wait, so that the display and the deadlines are looked at
 _FLUSH_AFTER = 0.05  # seconds an outcome may wait for others before they are written together
@@ -227,14 +227,14 @@ class Run:
     def _receive(self, messages: list[Message]) -> None:
         now = time.monotonic()
         for message in messages:
-            if isinstance(message, Progress):
+            if isinstance(message, Report):
+                self._ended_attempt(message, now)
+            elif isinstance(message, Progress):
                 self._progressed(message)
             elif isinstance(message, Sharing):
                 self._scheduler.share(message, now)
-            elif isinstance(message, events.Notice):
-                self._emit(message)
             else:
-                self._ended_attempt(message, now)
+                self._emit(message)
 
     def _progressed(self, progress: Progress) -> None:
         if progress.part.token:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from urllib.parse import unquote, urlsplit
 
 from bulkfetch.masking import MASK, KnownSecrets
@@ -30,6 +31,9 @@ _NAME = re.compile(
 _USERINFO = re.compile(r"://[^/?#\s]*@")
 _URL_VALUE = re.compile(r"[^&]+")
 _TEXT_VALUE = re.compile(r"[^&\s\"<>]+")
+_SECRET_FIELD = re.compile(
+    r"auth|cookie|credential|key|passw|secret|session|signature|token|nonce", re.IGNORECASE
+)
 _KNOWN = KnownSecrets()  # of this process: whoever learns a secret registers it, whoever shows text asks
 
 
@@ -54,6 +58,14 @@ def redact_url(url: str) -> str:
 def redact(text: str) -> str:
     """Return `text` without registered secrets and with every URL in it redacted, also a URL's end alone."""
     return _redact_all(text, _TEXT_VALUE)
+
+
+def redact_head(lines: Sequence[str]) -> Iterator[str]:
+    """Yield the lines of a request's or an answer's head without what is secret in them."""
+    for line in lines:
+        name, colon, _ = line.partition(":")
+        is_secret = colon and " " not in name and _SECRET_FIELD.search(name)
+        yield f"{name}: {MASK}" if is_secret else redact(line)
 
 
 def hide_query(url: str) -> str:

@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from bulkfetch.errors import DeadlinePassed, Stopped, TimedOut, TooSlow, TransferError
 from bulkfetch.events import Notice
@@ -49,6 +49,13 @@ class Lease:
         "url",
         "what",
     )
+    traced = False  # whether somebody wants to know what goes over the wire
+
+    def said(self, head: Sequence[str]) -> None:
+        """Take the lines of a request's head, where somebody wants to know."""
+
+    def heard(self, head: Sequence[str]) -> None:
+        """Take the lines of the head that answered it, where somebody wants to know."""
 
     def __init__(self) -> None:
         # Guards _sock, spare and cut_at: what is let go of must never be shut, and who is back not be named.
@@ -237,9 +244,9 @@ class Watchdog:
         self._thread = threading.Thread(target=self._run, name="bulkfetch-watchdog", daemon=True)
         self._thread.start()
 
-    def lease(self) -> Lease:
+    def lease(self, kind: type[Lease] = Lease) -> Lease:
         """Return a new lease under this watch."""
-        lease = Lease()
+        lease = kind()
         with self._lock:
             self._leases.append(lease)
         return lease

@@ -339,3 +339,23 @@ def test_the_journal_keeps_a_digest_of_a_body_alone(server, tmp_path, get, comma
     assert "the body of this request is not here" in again.stderr
     text = command("failed", tmp_path / "out", "--format", "txt").stdout
     assert text.startswith("# left out, as it is no plain GET: http://")
+
+
+def test_a_post_on_a_connection_that_had_gone_stale_is_not_sent_again(server, get):
+    server.add("/export", body=lambda request: request.body, close_after=1)
+    records = [{"url": server.url("/export"), "path": name, "body": name} for name in "ab"]
+    done = get(records, "-j", "1")
+    assert done.returncode == 1
+    assert "a POST that may have arrived is not sent again" in done.stderr
+    assert [request.body for request in server.requests] == [b"a", b"b"]
+
+
+def test_a_post_is_authenticated_by_its_host_section(server, tmp_path, get, monkeypatch):
+    monkeypatch.setenv("EXPORT_TOKEN", SECRET)
+    server.add("/export", body=lambda request: request.body, require={"Authorization": f"Bearer {SECRET}"})
+    policy = tmp_path / "policy.toml"
+    auth = 'auth = { type = "bearer", token = "env:EXPORT_TOKEN" }'
+    policy.write_text(f'[host."{server.netloc}"]\n{auth}\nparams = {{ v = "2" }}\n')
+    done = get([{"url": server.url("/export"), "json": {"a": 1}}], "--config", policy)
+    assert done.returncode == 0, done.stderr
+    assert (server.requests[0].query, server.requests[0].body) == ("v=2", b'{"a":1}')

@@ -33,6 +33,14 @@ RECORDS = [
         "retrying",
         {"path": "a", "url": "u", "attempt": 1, "delay": 1.235, "kept": 60, "failure": FAILURE.to_record()},
     ),
+    (
+        events.Exchanged("a", "http://h", 1, ("GET / HTTP/1.1",), (), True, {"head": 0.5}),
+        "exchanged",
+        {
+            "path": "a", "origin": "http://h", "attempt": 1, "request": ["GET / HTTP/1.1"], "answer": [],
+            "reused": True, "seconds": {"head": 0.5},
+        },
+    ),
     (events.Redirected("a", "u", "v"), "redirected", {"path": "a", "url": "u", "location": "v"}),
     (
         events.Cooling("https://h", 2.00049, "429"),

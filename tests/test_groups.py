@@ -74,7 +74,7 @@ def failed(failure: Failure, number: int = 1, received: int = 0, **fields: Any) 
 
 
 def test_ranges_wait_behind_what_waits_already():
-    scheduler = Scheduler(RetryPolicy(), 1)
+    scheduler = Scheduler(lambda _: HostLimits(RetryPolicy(), 1))
     tasks = [Task(Entry((URL,)), bytes([i]) * 16, f"{i}", URL, origin_of(URL)) for i in range(3)]
     for task in tasks:
         scheduler.add(task, NOW)

@@ -32,6 +32,8 @@ LAYERS: dict[str, float] = {
     "scheduler": 6,
     # between threads, in real time, from the environment
     "dns": 7, "ending": 7, "inbox": 7, "limits": 7, "secrets": 7, "streams": 7, "watchdog": 7,
+    # what a worker's lease may remember
+    "tracing": 7.5,
     # credentials; what holds for a host
     "auth": 8, "netrcfile": 8, "refreshing": 8, "policy": 8.5, "tls": 8.7,
     # each owns one kind of I/O or state
@@ -43,8 +45,8 @@ LAYERS: dict[str, float] = {
     "chronicle": 10, "planner": 10, "transfer": 10,
     # where attempts run
     "engine": 11,
-    # the coordinator
-    "run": 12,
+    # the coordinator; the one of sizes
+    "run": 12, "sizing": 12,
     # wiring; the library entry point
     "fetcher": 13,
     # the demo's server

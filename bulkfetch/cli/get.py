@@ -68,7 +68,12 @@ Examples:
 @click.option("--failed", metavar="FILE", help="Failures as a manifest that `get` reads back.")
 @click.option("--log-file", metavar="FILE", help="What happens, as plain log lines.")
 @click.option("-q", "--quiet", is_flag=True, help="Only errors on stderr.")
-@click.option("-v", "--verbose", count=True, help="One line per attempt.")
+@click.option(
+    "-v",
+    "--verbose",
+    count=True,
+    help="One line per attempt; -vv the exchange with the server, secrets removed.",
+)
 @click.option("--dry-run", is_flag=True, help="The same as `bulkfetch plan`.")
 def get(**options: Any) -> int:  # fmt: skip
     """Run `get`."""
@@ -91,6 +96,9 @@ def get(**options: Any) -> int:  # fmt: skip
 )
 @source_options
 @policy_options
+@click.option(
+    "--sizes", is_flag=True, help="Ask the servers for sizes that the manifest does not declare (HEAD)."
+)
 @click.option("--explain", metavar="URL", help="What becomes of this one entry.")
 def plan(**options: Any) -> int:
     """Run `plan`."""
@@ -132,7 +140,8 @@ def _displays(options: dict[str, Any]) -> Iterator[list[Display]]:
             if options[name]:
                 displays.append(opened.enter_context(contextlib.closing(kind(options[name]))))
         if options["log_file"]:
-            displays.append(opened.enter_context(contextlib.closing(_open_log(opened, options["log_file"]))))
+            log = _open_log(opened, options["log_file"], max(1, options["verbose"]))
+            displays.append(opened.enter_context(contextlib.closing(log)))
         shown = make_display(
             options["progress"], sys.stderr, verbose=options["verbose"], quiet=options["quiet"]
         )
@@ -140,12 +149,12 @@ def _displays(options: dict[str, Any]) -> Iterator[list[Display]]:
         yield displays
 
 
-def _open_log(opened: contextlib.ExitStack, name: str) -> Display:
+def _open_log(opened: contextlib.ExitStack, name: str, verbose: int) -> Display:
     try:
         stream = opened.enter_context(open(name, "a", encoding="utf-8", errors="backslashreplace"))  # noqa: PTH123, SIM115 - closed by `opened`
     except OSError as exc:
         raise UsageError(f"cannot write {name}: {exc.strerror}") from exc
-    return make_display("log", stream, verbose=1)
+    return make_display("log", stream, verbose=verbose)
 
 
 def _conclude(fetcher: Fetcher, options: dict[str, Any]) -> None:

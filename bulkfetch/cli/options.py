@@ -90,6 +90,7 @@ def build_config(options: dict[str, Any]) -> FetchConfig:
     for name, value in known.get("headers", ()):
         if _SECRET_FIELD.search(name):
             register_secret(value.removeprefix("Bearer "))
+    known["trace"] = options.get("verbose", 0) > 1
     config = FetchConfig(**known)
     config.validate()
     return config

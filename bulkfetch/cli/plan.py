@@ -21,7 +21,7 @@ from bulkfetch.journal import Journal, copy_journal
 from bulkfetch.models import BadLine, Entry, Origin, Outcome, Status, Task
 from bulkfetch.planner import Planner
 from bulkfetch.policy import Policies
-from bulkfetch.safetext import clean, redact_url
+from bulkfetch.safetext import clean, redact, redact_url
 from bulkfetch.screening import screen
 from bulkfetch.store import STATE, LocalStore
 from bulkfetch.summary import EXIT_BAD_LINES, EXIT_FAILED, EXIT_OK
@@ -36,6 +36,7 @@ class _Tally:
 
     entries: int = 0
     size: int = 0  # bytes declared by what would be fetched
+    told: int = 0  # bytes that servers named for what would be fetched
     kept: int = 0  # bytes of parts that would be continued
     counts: Counter[str] = field(default_factory=Counter)
     hosts: Counter[Origin] = field(default_factory=Counter)
@@ -59,7 +60,10 @@ def show_plan(options: dict[str, Any]) -> int:
     found = False
     with _planner(config) as planner:
         entries = sources.read(config, policies)
-        for planned in _plan_all(planner, screen(entries) if config.untrusted else entries, tally):
+        rows = _plan_all(planner, screen(entries) if config.untrusted else entries, tally)
+        if options.get("sizes"):
+            rows = _measured(rows, config, policies, tally)
+        for planned in rows:
             _count(tally, planned)
             if wanted is not None and wanted in planned.entry.urls:
                 found = True
@@ -95,6 +99,34 @@ def _plan_all(
             yield from planner.plan(batch)
             batch.clear()
     yield from planner.plan(batch)
+
+
+def _measured(
+    rows: Iterator[Task | Outcome], config: FetchConfig, policies: Policies, tally: _Tally
+) -> Iterator[Task | Outcome]:
+    """Yield what was planned, after asking the servers for the sizes that are not declared."""
+    from bulkfetch.fetcher import Fetcher
+
+    waiting: list[Task | Outcome] = []
+
+    def unsized() -> Iterator[Task]:
+        for planned in rows:
+            waiting.append(planned)
+            if isinstance(planned, Task) and planned.entry.size is None:
+                if planned.entry.request is None:
+                    yield planned
+                else:
+                    tally.note("unknown size", f"{_where(planned.entry)}: no plain GET")
+
+    for sized in Fetcher(config, policies=policies).sizes(unsized()):
+        if sized.size is None:
+            tally.note("unknown size", f"{_where(sized.task.entry)}: {clean(redact(sized.reason), 200)}")
+        else:
+            tally.counts["size told by its server"] += 1
+            tally.told += sized.size
+        yield from waiting
+        waiting.clear()
+    yield from waiting
 
 
 def _count(tally: _Tally, planned: Task | Outcome) -> None:
@@ -134,6 +166,10 @@ def _print(tally: _Tally, config: FetchConfig) -> None:
         click.echo(f"  {count:>9,}  {kind}{note}")
     if tally.size:
         click.echo(f"  {format_size(tally.size)} declared by what would be fetched")
+    if tally.told:
+        unknown = tally.counts["unknown size"]
+        rest = f", {format_number_of(unknown, 'file')} of unknown size besides" if unknown else ""
+        click.echo(f"  {format_size(tally.size + tally.told)} in all, as far as it is known{rest}")
     if tally.hosts:
         click.echo(f"{format_number_of(len(tally.hosts), 'host')}:")
         _print_rows(

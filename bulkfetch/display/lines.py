@@ -32,6 +32,8 @@ class Lines:
             self._wanted[events.Started] = self._started
             self._wanted[events.Retrying] = self._retrying
             self._wanted[events.Redirected] = self._redirected
+        if verbose > 1:
+            self._wanted[events.Exchanged] = self._exchanged
         if cooling or self._verbose:
             self._wanted[events.Cooling] = self._cooling
 
@@ -106,6 +108,14 @@ class Lines:
     def _started(self, event: events.Started) -> None:
         number = f"attempt {event.attempt}" if event.attempt > 1 else ""
         self._add("start", clean(event.path, NAME_LIMIT), clean(event.url, REASON_LIMIT), number)
+
+    def _exchanged(self, event: events.Exchanged) -> None:
+        took = ", ".join(f"{name} {seconds * 1000:.1f} ms" for name, seconds in event.seconds.items())
+        connection = "reused connection" if event.reused else "new connection"
+        name = clean(event.path, NAME_LIMIT)
+        self._add("exchange", name, f"attempt {event.attempt}", clean(event.origin), connection, took)
+        self._pending += [f"  > {clean(line, REASON_LIMIT)}" for line in event.request]
+        self._pending += [f"  < {clean(line, REASON_LIMIT)}" for line in event.answer or ("(no answer)",)]
 
     def _retrying(self, event: events.Retrying) -> None:
         wait = f"attempt {event.attempt} failed, next in {format_duration(event.delay)}"

@@ -17,6 +17,7 @@ from bulkfetch.transfer.existing import judge_existing
 from bulkfetch.transfer.ranges import Ranges
 from bulkfetch.transfer.renewing import renew
 from bulkfetch.transfer.sending import judge_repeat
+from bulkfetch.transfer.telling import tell_exchanges
 from bulkfetch.transfer.trail import Trail
 
 
@@ -39,6 +40,8 @@ def run_attempt(task: Task, context: Context) -> Attempt:
         failure = judge_repeat(body.keep_or_discard(errors.to_failure(exc)), task, context)
     finally:
         lease.end()
+        if lease.traced:
+            tell_exchanges(task, context)
     ranges.end(failure, body.left)
     share = ranges.share
     return Attempt(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bulkfetch.config import FetchConfig
-from bulkfetch.events import Progress
+from bulkfetch.events import Exchanged, Progress
 from bulkfetch.exchange import Exchange
 from bulkfetch.limits import NoLimit, TokenBucket
 from bulkfetch.models import Sharing
@@ -28,5 +28,5 @@ class Context:
     bucket: TokenBucket | NoLimit
     stop: threading.Event
     lease: Lease
-    emit: Callable[[Progress | Sharing], None]  # never blocks
+    emit: Callable[[Progress | Sharing | Exchanged], None]  # never blocks
     cores: Cores = field(default_factory=Cores)  # one for all workers of a run

@@ -16,8 +16,9 @@ Fields = dict[str, str]
 
 
 def first_request(task: Task) -> Request | None:
-    """Return what the first request of an attempt sends; after a redirect to another origin it is a GET."""
-    return task.entry.request if task.hops == 0 else None
+    """Return what the first request of an attempt sends; after a redirect to another origin no POST."""
+    request = task.entry.request
+    return request if task.hops == 0 or (request is not None and request.method == "HEAD") else None
 
 
 def next_request(request: Request, status: int, url: str, target: str) -> Request | None:
@@ -26,6 +27,8 @@ def next_request(request: Request, status: int, url: str, target: str) -> Reques
     Raises:
         RedirectRefused: the body would go to another origin.
     """
+    if request.method == "HEAD":
+        return request
     if status not in _KEEPING:
         return None
     if origin_of(url) != origin_of(target):

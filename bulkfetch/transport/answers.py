@@ -49,14 +49,17 @@ class Answer(http.client.HTTPResponse):
                 break
         else:
             raise errors.ProtocolViolation("the server sends interim answers without an end")
+        if (lease := present_lease()).traced:
+            lease.heard([f"{version} {status} {reason}", *(f"{name}: {value}" for name, value in fields)])
         self.code = self.status = status
         self.version = 10 if version == "HTTP/1.0" else 11
         self.reason = clean(reason, 80)
         self.head = parse_head(status, self.reason, fields, time.time())
         self.headers = self.msg = _message(fields)
-        self.chunked = self.head.chunked
+        is_bare = self._method == "HEAD"  # type: ignore[attr-defined]
+        self.chunked = self.head.chunked and not is_bare
         self.chunk_left = None
-        self.length = 0 if status in _BODYLESS else self.head.length
+        self.length = 0 if is_bare or status in _BODYLESS else self.head.length
         self.will_close = self._is_last()
 
     def _read_status(self) -> tuple[str, int, str]:

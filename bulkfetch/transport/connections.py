@@ -64,6 +64,13 @@ class Connection(HTTPConnection):
         self._has_served = True
         current.peer = self.peer
 
+    def endheaders(self, *args: Any, **kwargs: Any) -> None:
+        """Send the head of a request."""
+        lease = present_lease()
+        if lease.traced:
+            lease.said([str(line, "latin-1") for line in self._buffer])  # type: ignore[attr-defined]
+        super().endheaders(*args, **kwargs)
+
     def getresponse(self) -> Any:
         """Return the answer once its head is here."""
         sock = self.sock

@@ -147,8 +147,9 @@ class OriginSession:
         request.headers = CaseInsensitiveDict({**self._headers, **applied.fields, **headers})
         request._cookies = self._session.cookies  # type: ignore[attr-defined]
         if asked is not None:
-            request.method, request.body = asked.method, asked.body
-            request.headers["Content-Length"] = str(len(asked.body))
+            request.method, request.body = asked.method, asked.body or None
+            if asked.method != "HEAD":
+                request.headers["Content-Length"] = str(len(asked.body))
         request.hooks = {"response": []}
         if self._session.cookies:
             self._add_cookies(request)

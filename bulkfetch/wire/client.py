@@ -48,6 +48,8 @@ class Wire:
         known = self._pools.get(origin)
         pool, template = self._add(origin) if known is None else known
         request = template.render(url, headers)
+        if lease.traced:
+            lease.said(str(request, "latin-1").split("\r\n")[:-2])
         answer, connection = pool.ask(request, lease)
         lease.stream()
         lease.what = "the wait for more of the body"  # should its bound pass

@@ -79,6 +79,8 @@ class Connection:
         if common is None:
             return self._read_answer()
         answer, self.start = common
+        if self.lease.traced:
+            self._tell(self._view[: self.start])
         return answer
 
     def _read_answer(self) -> Answer:
@@ -101,8 +103,13 @@ class Connection:
             if not self.fill():
                 raise ConnectionLost("the connection was closed within the answer's head")
         raw = bytes(self._view[self.start : end])
+        if self.lease.traced:
+            self._tell(raw)
         self.start = end
         return raw
+
+    def _tell(self, raw: bytes | memoryview) -> None:
+        self.lease.heard([line.rstrip("\r") for line in str(raw, "latin-1").split("\n")[:-2]])
 
     def fill(self) -> int:
         """Wait for bytes and return how many came, 0 at the end; the lease's present phase is the bound."""

@@ -1,0 +1,111 @@
+"""The sizes that servers name, asked for within the limits of a run."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+from bulkfetch.config import FetchConfig
+from bulkfetch.engine import Report, ThreadEngine
+from bulkfetch.exchange import Exchange
+from bulkfetch.inbox import Inbox
+from bulkfetch.limits import NoLimit
+from bulkfetch.models import Attempt, Failure, Task
+from bulkfetch.policy import Policies
+from bulkfetch.scheduler import Moved, Requeued, Scheduler, Step
+from bulkfetch.store import LocalStore
+from bulkfetch.transfer import Context
+from bulkfetch.transfer.measuring import HEAD, measure
+from bulkfetch.urls import origin_of
+from bulkfetch.watchdog import Watchdog
+
+_TURN = 0.1  # seconds; longest wait
+_CLOSE = 2.0  # seconds the workers have to end
+
+
+class Sized(NamedTuple):
+    """What asking for the size of a task came to."""
+
+    task: Task
+    size: int | None  # None: not known
+    reason: str = ""  # for not knowing it
+
+
+def measure_all(
+    tasks: Iterable[Task], config: FetchConfig, policies: Policies, scheduler: Scheduler
+) -> Iterator[Sized]:
+    """Ask for the size of every task by HEAD and yield the answers as they come."""
+    stop, inbox = threading.Event(), Inbox[Report]()
+    with contextlib.ExitStack() as parts:
+        store = parts.enter_context(contextlib.closing(LocalStore(config.dest)))
+        watchdog = parts.enter_context(contextlib.closing(Watchdog(stop, config.min_speed)))
+        exchange = parts.enter_context(contextlib.closing(Exchange(config, policies)))
+
+        def make_worker() -> Callable[[Task], Attempt]:
+            lease = watchdog.lease()
+            context = Context(config, policies, store, exchange, NoLimit(), stop, lease, lambda _: None)
+            return functools.partial(measure, context=context)
+
+        engine = ThreadEngine(config.jobs, make_worker, inbox.put)
+        parts.callback(engine.close, _CLOSE)
+        parts.callback(stop.set)
+        yield from _Sizing(scheduler, config).run(iter(tasks), engine, inbox)
+
+
+class _Sizing:
+    """The coordinator: few tasks wait in memory, however long the list is."""
+
+    def __init__(self, scheduler: Scheduler, config: FetchConfig) -> None:
+        self._scheduler = scheduler
+        self._config = config
+        self._open: dict[bytes, Task] = {}  # asked for and not answered
+
+    def run(self, tasks: Iterator[Task], engine: ThreadEngine, inbox: Inbox[Report]) -> Iterator[Sized]:
+        end = time.monotonic() + (self._config.deadline or float("inf"))
+        is_over = False
+        while not is_over or self._scheduler.queued or self._scheduler.active:
+            while not is_over and self._scheduler.queued < self._config.window:
+                task = next(tasks, None)
+                is_over = task is None
+                if task is not None:
+                    yield from self._add(task._replace(entry=replace(task.entry, request=HEAD)))
+            self._start(engine)
+            for report in inbox.take(_TURN):
+                yield from self._settle(report)
+            if time.monotonic() >= end:
+                yield from (Sized(task, None, "the deadline passed") for task in self._open.values())
+                return
+
+    def _start(self, engine: ThreadEngine) -> None:
+        now = time.monotonic()
+        while self._scheduler.active < self._config.jobs and (task := self._scheduler.take(now)):
+            engine.submit([task])
+
+    def _add(self, task: Task) -> Iterator[Sized]:
+        self._open[task.key] = task
+        refusal = self._scheduler.add(task, time.monotonic())
+        if refusal is not None:
+            yield self._end(task, refusal)
+
+    def _settle(self, report: Report) -> Iterator[Sized]:
+        attempt = report.attempt
+        step: Step = self._scheduler.settle(report.task, attempt, time.monotonic())
+        if isinstance(step, Moved):
+            url = step.location
+            moved = step.task._replace(url=url, origin=origin_of(url), hops=attempt.hops)
+            yield from self._add(moved._replace(came_from_public=attempt.came_from_public))
+            return
+        yield from (self._end(task, refusal) for task, refusal in step.dropped)
+        if isinstance(step, Requeued):
+            return
+        yield self._end(step.task, step.failure, attempt)
+
+    def _end(self, task: Task, failure: Failure | None, attempt: Attempt | None = None) -> Sized:
+        self._open.pop(task.key, None)
+        size = attempt.done.size if attempt and attempt.done else None
+        return Sized(task, size, failure.message if failure else "")
