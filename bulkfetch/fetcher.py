@@ -7,9 +7,11 @@ import functools
 import os
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -202,7 +204,7 @@ class Fetcher:
     def _limits(self, origin: Origin) -> HostLimits:
         policy = self._policies.for_origin(origin)
         retry = RetryPolicy(policy.retries, policy.backoff, policy.backoff_cap, policy.max_wait)
-        return HostLimits(retry, policy.per_host, 1.0 / policy.rate if policy.rate else 0.0)
+        return HostLimits(retry, policy.per_host, 1.0 / policy.rate if policy.rate else 0.0, _tell_time)
 
     def _affordable(self) -> FetchConfig:
         """Return the configuration with as many workers as there may be open files for (fault X06)."""
@@ -273,6 +275,12 @@ def fetch_one(url: str, config: FetchConfig, policies: Policies) -> Outcome:
 def _fetch(config: FetchConfig, source: Source) -> Iterator[Outcome]:
     with Fetcher(config) as fetcher:
         yield from fetcher.run(source)
+
+
+def _tell_time(when: float) -> str:
+    """Return a monotonic time as the user's clock has it."""
+    then = datetime.fromtimestamp(time.time() + when - time.monotonic(), UTC).astimezone()
+    return then.isoformat(" ", "seconds")
 
 
 def _make_exchange(config: FetchConfig, policies: Policies) -> Exchange:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple
 
-from bulkfetch.models import Failure, Origin, Task
+from bulkfetch.allowance import Allowance
+from bulkfetch.models import Attempt, Failure, Origin, Task
 from bulkfetch.retry import RetryPolicy
 
 PROBE_AFTER = 5  # connect or DNS failures in a row after which one attempt at a time probes the host
@@ -15,6 +17,7 @@ _PACE_OVER = 8  # attempts over which the pace is smoothed
 _SMALL = 256 * 1024  # bytes; what is declared larger gets a worker to itself
 _SHRINK_EVERY = 1.0  # seconds; answers to requests already under way count once
 _PATIENCE = 2  # times more probes for a host that has answered in this run
+_TOLD_FROM = 5.0  # seconds of waiting for a limit that the user is told of
 _RESTART_SPREAD = 0.5  # seconds over which a cooled host is started again (fault T06)
 _DOWN_FOR = 300.0  # seconds after which a host that was given up is probed once more
 
@@ -25,14 +28,15 @@ class HostLimits(NamedTuple):
     retry: RetryPolicy
     per_host: int  # connections at once
     spacing: float = 0.0  # least seconds between the starts of two requests
+    tell_time: Callable[[float], str] | None = None  # a monotonic time as the user's clock has it
 
 
 class HostSlot:
     """The governor of one origin; the scheduler alone changes it."""
 
     __slots__ = (
-        "active", "cooling_until", "delayed", "has_answered", "has_timer", "in_ring", "limit", "limits",
-        "misses", "not_before", "origin", "pace", "ready", "refusal", "refused_until", "shrunk_at", "streak",
+        "active", "allowance", "cooling_until", "delayed", "has_answered", "has_timer", "in_ring", "limit",
+        "limits", "misses", "not_before", "origin", "pace", "ready", "refusal", "refused_until", "shrunk_at", "streak",
         "throttles",
     )  # fmt: skip
 
@@ -41,6 +45,7 @@ class HostSlot:
         self.limits = limits
         self.ready: deque[Task] = deque()
         self.limit = limits.per_host  # connections allowed now
+        self.allowance: Allowance | None = None  # of a host that tells its limit
         self.active = 0
         self.delayed = 0  # tasks that wait for a back-off to end
         self.cooling_until = 0.0  # monotonic; nothing starts before
@@ -60,18 +65,21 @@ class HostSlot:
         limit = 1 if self.misses >= PROBE_AFTER else self.limit
         return bool(self.ready) and self.active < limit
 
-    def ready_at(self) -> float:
-        """Return the monotonic time from which a task may start."""
-        return max(self.cooling_until, self.not_before)
+    def ready_at(self, now: float) -> float:
+        """Return the monotonic time from which a task may start; infinite: once an answer has come."""
+        when = max(self.cooling_until, self.not_before)
+        return when if self.allowance is None else max(when, self.allowance.ready_at(now))
 
     def can_start(self, now: float) -> bool:
         """Say whether a task may start now."""
-        return self.has_room() and self.ready_at() <= now
+        return self.has_room() and self.ready_at(now) <= now
 
     def start(self, now: float) -> Task:
         """Hand out the next task."""
         if self.limits.spacing:
             self.not_before = max(now, self.not_before) + self.limits.spacing
+        if self.allowance is not None:
+            self.allowance.start(now)
         self.active += 1
         return self.ready.popleft()
 
@@ -87,7 +95,7 @@ class HostSlot:
 
     def is_waiting(self, now: float) -> bool:
         """Say whether forgetting this host would mean asking it too early."""
-        return self.ready_at() > now or self.refused(now) is not None
+        return self.ready_at(now) > now or self.refused(now) is not None
 
     def ride_along(self, most: int) -> list[Task]:
         """Hand out tasks that can follow another on its connection: small ones of a host that answers fast.
@@ -96,7 +104,13 @@ class HostSlot:
         and leaves enough for the other connections.
         """
         most = min(most, len(self.ready) // max(1, self.limit))
-        if self.limits.spacing or self.pace <= 0 or self.misses or self.throttles:
+        if (
+            self.allowance is not None
+            or self.limits.spacing
+            or self.pace <= 0
+            or self.misses
+            or self.throttles
+        ):
             return []
         batch: list[Task] = []
         room = min(most, int(_BATCH_SECONDS / self.pace)) - 1
@@ -149,8 +163,7 @@ class HostSlot:
         policy = self.limits.retry
         asked = failure.retry_after or 0.0
         if asked > policy.max_wait:
-            text = f"{self.origin} asks to wait {asked:.0f} s, longer than --max-wait {policy.max_wait:.0f} s"
-            self._refuse(Failure("deferred", text, failure.status_code, asked), now + asked)
+            self._defer("asks to wait", asked, now, failure.status_code)
             return asked
         is_news = now >= self.cooling_until  # else it answers a request from before the cooldown
         self.throttles += is_news
@@ -160,6 +173,29 @@ class HostSlot:
             wait = policy.delay(self.throttles, 0.5 + chance / 2) if is_news else 0.0
         self.cooling_until = max(self.cooling_until, now + wait)
         return self.cooling_until - now
+
+    def account(self, attempt: Attempt, now: float) -> float:
+        """Count an attempt's end against what the host allows; returns the seconds worth telling of."""
+        if self.allowance is None:
+            self.allowance = Allowance()
+            for _ in range(self.active + 1):  # the one that ends here, and those begun before it was known
+                self.allowance.start(now)
+        was_open = self.allowance.ready_at(now) <= now
+        self.allowance.settle(attempt.started, now, attempt.rate_limit)
+        wait = self.allowance.ready_at(now) - now
+        if self.limits.retry.max_wait < wait < float("inf"):
+            self._defer("allows no more requests for", wait, now)
+        return wait if was_open and _TOLD_FROM <= wait < float("inf") else 0.0
+
+    def _defer(self, text: str, seconds: float, now: float, status: int | None = None) -> None:
+        """Give the host up for this run: it wants a longer wait than the user does."""
+        until = now + seconds
+        text = (
+            f"{self.origin} {text} {seconds:.0f} s, longer than --max-wait {self.limits.retry.max_wait:.0f} s"
+        )
+        if self.limits.tell_time is not None:
+            text += f"; try again after {self.limits.tell_time(until)}"
+        self._refuse(Failure("deferred", text, status, seconds), until)
 
     def _refuse(self, refusal: Failure, until: float) -> None:
         self.refusal = refusal

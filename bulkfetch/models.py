@@ -132,6 +132,14 @@ class Task(NamedTuple):
     came_from_public: bool = False  # a server at a public address redirected here, if hops > 0
 
 
+class RateLimit(NamedTuple):
+    """How many more requests a server allows, and until when."""
+
+    remaining: int
+    reset: float  # seconds until more are allowed
+    window: float | None = None  # seconds over which they are counted, where told
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """What a final answer's head says, parsed strictly."""
@@ -150,6 +158,7 @@ class Head:
     codings: tuple[str, ...] = ()  # content codings in the order applied, identity left out
     retry_after: float | None = None  # seconds
     location: str | None = None
+    rate_limit: RateLimit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +214,8 @@ class Attempt(NamedTuple):
     url: str = ""  # last URL asked, after redirects within the origin
     hops: int = 0  # redirects followed
     came_from_public: bool = False  # the redirect was given by a server at a public address
+    started: float = 0.0  # monotonic
+    rate_limit: RateLimit | None = None  # what the last answer told of
 
 
 class Outcome(NamedTuple):

@@ -232,11 +232,12 @@ class Run:
     def _take_step(self, step: Step, attempt: Attempt) -> None:
         if isinstance(step, Moved):
             self._moved(step, attempt)
-            return
-        if isinstance(step, Requeued):
+        elif isinstance(step, Requeued):
             self._requeued(step, attempt)
         else:
             self._ended(step, attempt)
+        if step.cooldown:
+            self._cooling(step, attempt)
         for other, refusal in step.dropped:
             self._fail(other, refusal)
 
@@ -246,8 +247,10 @@ class Run:
         self._keep_part(task.key, task.part)
         shown = (task.path, redact_url(attempt.url), attempt.number, step.delay, task.part.offset)
         self._emit(events.Retrying(task.key, *shown, failure))
-        if step.cooldown:
-            self._emit(events.Cooling(str(origin_of(attempt.url)), step.cooldown, failure.message))
+
+    def _cooling(self, step: Step, attempt: Attempt) -> None:
+        reason = _redacted(attempt.failure).message if attempt.failure else "its limit is reached"
+        self._emit(events.Cooling(str(origin_of(attempt.url)), step.cooldown, reason))
 
     def _moved(self, step: Moved, attempt: Attempt) -> None:
         task, location = step.task, step.location

@@ -24,6 +24,7 @@ _NEXT_MIRROR = frozenset({  # no retry mends these, another mirror may
     "auth", "content", "deferred", "host-down", "not-found", "protocol", "redirect", "size", "status",
     "tls", "url",
 })  # fmt: skip
+_NEVER = float("inf")
 _MOST_SLOTS = 4096  # host records kept although idle
 
 Dropped = tuple[tuple[Task, Failure], ...]  # tasks of a host that is given up, which fail with it
@@ -46,6 +47,8 @@ class Moved:
 
     task: Task
     location: str
+    cooldown: float = 0.0
+    dropped: Dropped = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class Ended:
 
     task: Task
     failure: Failure | None
+    cooldown: float = 0.0
     dropped: Dropped = ()
 
 
@@ -140,6 +144,8 @@ class Scheduler:
         if frees:
             slot.active -= 1
             self.active -= 1
+        is_limited = slot.allowance is not None or attempt.rate_limit is not None
+        wait = slot.account(attempt, now) if is_limited else 0.0
         if attempt.failure is None:
             slot.succeed(attempt.seconds)
             step = self._settle_good(task, attempt)
@@ -148,6 +154,8 @@ class Scheduler:
             step = self._requeue(again, attempt.failure, 0.0, now)
         else:
             step = self._settle_failed(slot, task, attempt, now)
+        if is_limited:
+            step = self._hold_back(slot, step, wait, now)
         self._offer(slot, now)
         return step
 
@@ -162,6 +170,12 @@ class Scheduler:
             slot.has_timer = False
         self.queued = 0
         return tasks
+
+    def _hold_back(self, slot: HostSlot, step: Step, wait: float, now: float) -> Step:
+        """Tell that a host allows no more for a while; where that is too long, its queue fails."""
+        if slot.refused(now) is not None:
+            return replace(step, dropped=(*step.dropped, *self._drop_all(slot, now)))
+        return replace(step, cooldown=max(step.cooldown, wait)) if wait else step
 
     def _settle_good(self, task: Task, attempt: Attempt) -> Step:
         if attempt.received:
@@ -216,7 +230,7 @@ class Scheduler:
 
     def _requeue(self, task: Task, failure: Failure, delay: float, now: float) -> Requeued | Ended:
         slot = self._slot(task.origin, now)
-        when = max(now + delay, slot.ready_at())
+        when = max(now + delay, slot.cooling_until, slot.not_before)
         if task.deadline is not None and when >= task.deadline:
             text = f"{failure.message}; the entry's deadline leaves no time for another attempt"
             return Ended(task, Failure("deadline", text, failure.status_code))
@@ -267,11 +281,11 @@ class Scheduler:
         """Put a slot where it will be found: into the ring, or on a timer when it must wait."""
         if slot.in_ring or not slot.has_room():
             return
-        when = slot.ready_at()
+        when = slot.ready_at(now)
         if when <= now:
             slot.in_ring = True
             self._ring.append(slot)
-        elif not slot.has_timer:
+        elif not slot.has_timer and when < _NEVER:  # else the next answer settles it
             slot.has_timer = True
             self._set_timer(when, slot, None)
 

@@ -47,6 +47,8 @@ def run_attempt(task: Task, context: Context) -> Attempt:
         url=trail.url,
         hops=trail.hops,
         came_from_public=trail.is_public,
+        started=started,
+        rate_limit=trail.rate_limit,
     )
 
 

@@ -7,7 +7,7 @@ import base64
 from bulkfetch import errors
 from bulkfetch.addresses import is_public
 from bulkfetch.exchange import Reply
-from bulkfetch.models import Head, Task
+from bulkfetch.models import Head, RateLimit, Task
 from bulkfetch.retry import REDIRECTS
 from bulkfetch.safetext import register_secret
 from bulkfetch.transfer.context import Context
@@ -26,6 +26,7 @@ class Trail:
         self._context = context
         self.url = task.url  # asked last
         self.hops = task.hops
+        self.rate_limit: RateLimit | None = None  # told by the last answer
         self.is_public = task.came_from_public and task.hops > 0  # a public address has redirected us
 
     def follow(self, asked: Fields) -> Reply | str:
@@ -43,6 +44,7 @@ class Trail:
             reply = context.exchange.open(
                 origin, self.url, headers, context.lease, public_only=self.is_public
             )
+            self.rate_limit = reply.head.rate_limit
             if reply.head.status not in REDIRECTS:
                 return reply
             reply.close()

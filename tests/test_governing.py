@@ -1,0 +1,74 @@
+"""Hosts that limit how they may be asked: the real command, on real sockets."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+from collections import Counter
+
+import pytest
+from faultserver import route
+
+
+class Window:
+    """A server that counts requests in windows, tells what is left of them and refuses what is past them."""
+
+    def __init__(self, allowed, seconds, tell, used=0):
+        self.allowed, self.seconds, self.tell = allowed, seconds, tell
+        self.began = time.monotonic()
+        self.used = Counter({0: used})
+        self.refused = 0
+        self.lock = threading.Lock()
+
+    def __call__(self, request):
+        with self.lock:
+            passed = request.time - self.began
+            number = int(passed / self.seconds)
+            is_over = self.used[number] >= self.allowed
+            self.used[number] += not is_over
+            self.refused += is_over
+            fields = self.tell(self.allowed - self.used[number], (number + 1) * self.seconds - passed)
+        if is_over:
+            return route(status=429, extra_headers=fields)
+        return route(body=b"x", extra_headers=fields)
+
+
+def structured(left, seconds):
+    return [
+        ("RateLimit-Policy", '"default";q=12;w=1'),
+        ("RateLimit", f'"default";r={left};t={math.ceil(seconds)}'),
+    ]
+
+
+def separate(left, seconds):
+    return [("X-RateLimit-Remaining", str(left)), ("X-RateLimit-Reset", f"{seconds:.3f}")]
+
+
+def urls_of(server, count):
+    return [server.url(f"/n/{number}") for number in range(count)]
+
+
+@pytest.mark.parametrize("tell", [structured, separate])
+@pytest.mark.parametrize("transport", ["fast", "requests"])
+def test_a_limit_that_is_told_is_never_hit(server, tmp_path, run_bulkfetch, tell, transport):
+    limit = Window(12, 1.0 if tell is structured else 0.3, tell)
+    server.add_generator(limit)
+    done = run_bulkfetch("get", *urls_of(server, 30), "-d", tmp_path, "--transport", transport)
+    assert done.returncode == 0, done.stderr
+    assert sum(limit.used.values()) == len(server.requests) == 30
+    assert limit.refused == 0
+    assert max(limit.used.values()) <= 12
+
+
+def test_a_longer_wait_than_the_user_allows_is_deferred_with_the_time(server, tmp_path, run_bulkfetch):
+    server.add_generator(Window(10, 7200.0, separate))
+    done = run_bulkfetch("get", *urls_of(server, 40), "-d", tmp_path, "--print", "json")
+    outcomes = [json.loads(line) for line in done.stdout.splitlines()]
+    failures = [outcome["failure"] for outcome in outcomes if outcome["status"] == "failed"]
+    assert len(outcomes) == 40
+    assert len(failures) == 30
+    assert {failure["kind"] for failure in failures} == {"deferred"}
+    assert "longer than --max-wait 3600 s; try again after 2" in failures[0]["message"]
+    assert len(server.requests) == 10, "none past the limit"
