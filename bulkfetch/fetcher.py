@@ -25,7 +25,7 @@ from bulkfetch.events import Event
 from bulkfetch.exchange import Exchange
 from bulkfetch.hosts import HostLimits
 from bulkfetch.journal import Journal
-from bulkfetch.limits import NoLimit, TokenBucket
+from bulkfetch.limits import Buckets
 from bulkfetch.lock import DestinationLock
 from bulkfetch.manifest import as_entries
 from bulkfetch.models import Attempt, BadLine, Entry, Origin, Outcome, Task
@@ -181,7 +181,7 @@ class Fetcher:
             emit=self._emit if self._displays or self._on_event else None,
             refresh=self._refresh,
         )
-        bucket = TokenBucket(config.limit_rate, stop) if config.limit_rate else NoLimit()
+        buckets = Buckets(config.limit_rate, stop)
         try:
             with contextlib.ExitStack() as parts:
                 watchdog = parts.enter_context(contextlib.closing(Watchdog(stop, config.min_speed)))
@@ -189,7 +189,9 @@ class Fetcher:
 
                 def make_worker() -> Callable[[Task], Attempt]:
                     lease, put = watchdog.lease(), run.inbox.put
-                    context = Context(config, self._policies, self._store, exchange, bucket, stop, lease, put)
+                    context = Context(
+                        config, self._policies, self._store, exchange, buckets, stop, lease, put
+                    )
                     return functools.partial(run_attempt, context=context)
 
                 engine = ThreadEngine(config.jobs, make_worker, run.tell)

@@ -13,6 +13,8 @@ from bulkfetch.retry import RetryPolicy
 PROBE_AFTER = 5  # connect or DNS failures in a row after which one attempt at a time probes the host
 _GROW_AFTER = 20  # successes in a row for one more connection
 _BATCH_SECONDS = 0.02  # how long tasks may wait behind one another on a connection
+_LATENESS = 0.5  # of a spacing; what is longer is a pause, and not made up for
+_JITTER = 0.1  # of a spacing, so that many clients do not ask in step
 _PACE_OVER = 8  # attempts over which the pace is smoothed
 _SMALL = 256 * 1024  # bytes; what is declared larger gets a worker to itself
 _SHRINK_EVERY = 1.0  # seconds; answers to requests already under way count once
@@ -36,8 +38,8 @@ class HostSlot:
 
     __slots__ = (
         "active", "allowance", "cooling_until", "delayed", "has_answered", "has_timer", "in_ring", "limit",
-        "limits", "misses", "not_before", "origin", "pace", "ready", "refusal", "refused_until", "shrunk_at", "streak",
-        "throttles",
+        "limits", "misses", "not_before", "origin", "pace", "ready", "refusal", "refused_until", "shrunk_at",
+        "streak", "throttles",
     )  # fmt: skip
 
     def __init__(self, origin: Origin, limits: HostLimits) -> None:
@@ -67,21 +69,28 @@ class HostSlot:
 
     def ready_at(self, now: float) -> float:
         """Return the monotonic time from which a task may start; infinite: once an answer has come."""
-        when = max(self.cooling_until, self.not_before)
+        when = self.cooling_until
+        if self.not_before > when:
+            when = self.not_before
         return when if self.allowance is None else max(when, self.allowance.ready_at(now))
 
     def can_start(self, now: float) -> bool:
         """Say whether a task may start now."""
         return self.has_room() and self.ready_at(now) <= now
 
-    def start(self, now: float) -> Task:
+    def start(self, now: float, chance: Callable[[], float]) -> Task:
         """Hand out the next task."""
         if self.limits.spacing:
-            self.not_before = max(now, self.not_before) + self.limits.spacing
+            self._space(self.limits.spacing, now, chance())
         if self.allowance is not None:
             self.allowance.start(now)
         self.active += 1
         return self.ready.popleft()
+
+    def _space(self, spacing: float, now: float, chance: float) -> None:
+        """Set when the next may start: steadily, so that our own lateness does not slow the pace."""
+        due = self.not_before if now - self.not_before <= spacing * _LATENESS else now
+        self.not_before = due + spacing * (1.0 + _JITTER * (chance - 0.5))
 
     def refused(self, now: float) -> Failure | None:
         """Return why nothing may be asked of this host now."""
@@ -174,16 +183,19 @@ class HostSlot:
         self.cooling_until = max(self.cooling_until, now + wait)
         return self.cooling_until - now
 
-    def account(self, attempt: Attempt, now: float) -> float:
+    def keep_account(self, now: float) -> Allowance:
+        """Begin to count requests against a limit that the host has told for the first time."""
+        self.allowance = Allowance()
+        for _ in range(self.active):  # begun before it was known
+            self.allowance.start(now)
+        return self.allowance
+
+    def account(self, allowance: Allowance, attempt: Attempt, now: float) -> float:
         """Count an attempt's end against what the host allows; returns the seconds worth telling of."""
-        if self.allowance is None:
-            self.allowance = Allowance()
-            for _ in range(self.active + 1):  # the one that ends here, and those begun before it was known
-                self.allowance.start(now)
-        was_open = self.allowance.ready_at(now) <= now
-        self.allowance.settle(attempt.started, now, attempt.rate_limit)
-        wait = self.allowance.ready_at(now) - now
-        if self.limits.retry.max_wait < wait < float("inf"):
+        was_open = allowance.ready_at(now) <= now
+        allowance.settle(attempt.started, now, attempt.rate_limit)
+        wait = allowance.ready_at(now) - now
+        if self.limits.retry.max_wait < wait < float("inf") and not self.active:  # nothing is in doubt
             self._defer("allows no more requests for", wait, now)
         return wait if was_open and _TOLD_FROM <= wait < float("inf") else 0.0
 

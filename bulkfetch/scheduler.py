@@ -108,7 +108,7 @@ class Scheduler:
             if not slot.can_start(now):
                 self._offer(slot, now)
                 continue
-            task = slot.start(now)
+            task = slot.start(now, self._chance)
             self.queued -= 1
             self.active += 1
             self._offer(slot, now)
@@ -141,11 +141,13 @@ class Scheduler:
     def settle(self, task: Task, attempt: Attempt, now: float, *, frees: bool = True) -> Step:
         """Take back a task after an attempt and say what becomes of it; `frees`: its slot is free again."""
         slot = self._slot(task.origin, now)
+        allowance = slot.allowance
+        if allowance is None and attempt.rate_limit is not None:
+            allowance = slot.keep_account(now)
         if frees:
             slot.active -= 1
             self.active -= 1
-        is_limited = slot.allowance is not None or attempt.rate_limit is not None
-        wait = slot.account(attempt, now) if is_limited else 0.0
+        wait = 0.0 if allowance is None else slot.account(allowance, attempt, now)
         if attempt.failure is None:
             slot.succeed(attempt.seconds)
             step = self._settle_good(task, attempt)
@@ -154,7 +156,7 @@ class Scheduler:
             step = self._requeue(again, attempt.failure, 0.0, now)
         else:
             step = self._settle_failed(slot, task, attempt, now)
-        if is_limited:
+        if allowance is not None:
             step = self._hold_back(slot, step, wait, now)
         self._offer(slot, now)
         return step

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 
 import pytest
-from faultserver import route
+from faultserver import pattern, route
 
 
 class Window:
@@ -72,3 +72,46 @@ def test_a_longer_wait_than_the_user_allows_is_deferred_with_the_time(server, tm
     assert {failure["kind"] for failure in failures} == {"deferred"}
     assert "longer than --max-wait 3600 s; try again after 2" in failures[0]["message"]
     assert len(server.requests) == 10, "none past the limit"
+
+
+# -- what the user limits -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def policy(tmp_path, server):
+    """Return a function that writes a policy file; HOST in it stands for the server."""
+
+    def write(text):
+        path = tmp_path / "policy.toml"
+        path.write_text(text.replace("HOST", server.netloc))
+        path.chmod(0o600)
+        return path
+
+    return write
+
+
+def test_the_bytes_of_one_host_are_limited_and_no_other_host_waits(
+    server, make_server, tmp_path, policy, run_bulkfetch
+):
+    other = make_server()
+    for one in (server, other):
+        one.add("/n/*", body=pattern(60_000))
+    config = policy('[host."HOST"]\nlimit_rate = "100K"\n')
+    urls = [*urls_of(server, 3), *(other.url(f"/n/x{number}") for number in range(3))]
+    done = run_bulkfetch("get", *urls, "-d", tmp_path / "out", "--config", config, "--print", "json")
+    assert done.returncode == 0, done.stderr
+    seconds = {True: [], False: []}
+    for line in done.stdout.splitlines():
+        record = json.loads(line)
+        seconds[server.netloc in record["url"]].append(record["seconds"])
+    assert max(seconds[True]) >= (3 * 60_000 - 5_120) / 102_400 * 0.95, "a chunk passes at once"
+    assert max(seconds[False]) < max(seconds[True])
+
+
+def test_requests_of_one_host_are_spaced(server, tmp_path, policy, run_bulkfetch):
+    server.add("/n/*", body=b"x")
+    config = policy('[host."HOST"]\nrate = "20/s"\n')
+    done = run_bulkfetch("get", *urls_of(server, 11), "-d", tmp_path / "out", "--config", config)
+    assert done.returncode == 0, done.stderr
+    times = sorted(request.time for request in server.requests)
+    assert times[-1] - times[0] >= 0.05 * 0.95 * 10 - 0.03

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from bulkfetch.hosts import PROBE_AFTER, HostLimits, HostSlot
@@ -23,6 +25,10 @@ def slot():
 @pytest.fixture
 def spaced():
     return HostSlot(ORIGIN, HostLimits(POLICY, 8, 0.25))
+
+
+def even():
+    return 0.5
 
 
 def busy(seconds=None, status=429):
@@ -91,24 +97,45 @@ def test_starts_are_spaced(spaced):
     for _ in range(4):
         starts.append(max(NOW, spaced.ready_at(NOW)))
         assert spaced.can_start(starts[-1])
-        spaced.start(starts[-1])
+        spaced.start(starts[-1], even)
         assert not spaced.can_start(starts[-1] + 0.2)
     assert starts == [1000.0, 1000.25, 1000.5, 1000.75]
 
 
-@pytest.mark.parametrize("pause", [0.3, 60.0])
+@pytest.mark.parametrize("pause", [0.4, 60.0])
 def test_time_without_requests_is_not_saved_up(spaced, pause):
     spaced.ready.extend([TASK] * 3)
-    spaced.start(NOW)
-    spaced.start(NOW + pause)
+    spaced.start(NOW, even)
+    spaced.start(NOW + pause, even)
     assert spaced.ready_at(NOW) == NOW + pause + 0.25
+
+
+def test_a_start_that_comes_late_does_not_slow_the_pace(spaced):
+    spaced.ready.extend([TASK] * 3)
+    spaced.start(NOW, even)
+    spaced.start(NOW + 0.3, even)
+    assert spaced.ready_at(NOW) == NOW + 0.5
+
+
+def test_the_spacing_varies_a_little_around_the_rate(spaced):
+    chance, now = random.Random(1), NOW
+    gaps = []
+    for _ in range(400):
+        spaced.ready.append(TASK)
+        spaced.start(now, chance.random)
+        gaps.append(spaced.ready_at(now) - now)
+        now = spaced.ready_at(now)
+    assert min(gaps) >= 0.25 * 0.95
+    assert max(gaps) <= 0.25 * 1.05
+    assert len(set(gaps)) == 400
+    assert now - NOW == pytest.approx(100.0, rel=0.01)
 
 
 def test_without_a_rate_all_start_at_once(slot):
     slot.ready.extend([TASK] * 3)
     for _ in range(3):
         assert slot.can_start(NOW)
-        slot.start(NOW)
+        slot.start(NOW, even)
     assert slot.active == 3
 
 

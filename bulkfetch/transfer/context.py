@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bulkfetch.config import FetchConfig
 from bulkfetch.events import Progress
 from bulkfetch.exchange import Exchange
-from bulkfetch.limits import NoLimit, TokenBucket
+from bulkfetch.limits import Buckets
 from bulkfetch.policy import Policies
 from bulkfetch.store import LocalStore
 from bulkfetch.watchdog import Lease
@@ -23,7 +23,7 @@ class Context:
     policies: Policies
     store: LocalStore
     exchange: Exchange
-    bucket: TokenBucket | NoLimit
+    buckets: Buckets
     stop: threading.Event
     lease: Lease
     emit: Callable[[Progress], None]  # never blocks
