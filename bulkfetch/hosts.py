@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from bulkfetch.allowance import Allowance
 from bulkfetch.models import Attempt, Failure, Origin, Task
+from bulkfetch.pacing import Pacer
 from bulkfetch.retry import RetryPolicy
 
 PROBE_AFTER = 5  # connect or DNS failures in a row after which one attempt at a time probes the host
@@ -38,8 +39,8 @@ class HostSlot:
 
     __slots__ = (
         "active", "allowance", "cooling_until", "delayed", "has_answered", "has_timer", "in_ring", "limit",
-        "limits", "misses", "not_before", "origin", "pace", "ready", "refusal", "refused_until", "shrunk_at",
-        "streak", "throttles",
+        "limits", "misses", "not_before", "origin", "pace", "pacer", "ready", "refusal", "refused_until",
+        "shrunk_at", "spacing", "streak", "throttles",
     )  # fmt: skip
 
     def __init__(self, origin: Origin, limits: HostLimits) -> None:
@@ -48,6 +49,8 @@ class HostSlot:
         self.ready: deque[Task] = deque()
         self.limit = limits.per_host  # connections allowed now
         self.allowance: Allowance | None = None  # of a host that tells its limit
+        self.pacer: Pacer | None = None  # of a host that has answered 429
+        self.spacing = limits.spacing  # 0: requests start as they come
         self.active = 0
         self.delayed = 0  # tasks that wait for a back-off to end
         self.cooling_until = 0.0  # monotonic; nothing starts before
@@ -80,12 +83,17 @@ class HostSlot:
 
     def start(self, now: float, chance: Callable[[], float]) -> Task:
         """Hand out the next task."""
-        if self.limits.spacing:
-            self._space(self.limits.spacing, now, chance())
+        if self.spacing:
+            self._space(self._find_spacing(now), now, chance())
         if self.allowance is not None:
             self.allowance.start(now)
         self.active += 1
         return self.ready.popleft()
+
+    def _find_spacing(self, now: float) -> float:
+        if self.pacer is not None and self.pacer.is_pacing:
+            self.spacing = max(self.limits.spacing, self.pacer.spacing(now))
+        return self.spacing
 
     def _space(self, spacing: float, now: float, chance: float) -> None:
         """Set when the next may start: steadily, so that our own lateness does not slow the pace."""
@@ -113,13 +121,7 @@ class HostSlot:
         and leaves enough for the other connections.
         """
         most = min(most, len(self.ready) // max(1, self.limit))
-        if (
-            self.allowance is not None
-            or self.limits.spacing
-            or self.pace <= 0
-            or self.misses
-            or self.throttles
-        ):
+        if self.allowance is not None or self.spacing or self.pace <= 0 or self.misses or self.throttles:
             return []
         batch: list[Task] = []
         room = min(most, int(_BATCH_SECONDS / self.pace)) - 1
@@ -176,12 +178,28 @@ class HostSlot:
             return asked
         is_news = now >= self.cooling_until  # else it answers a request from before the cooldown
         self.throttles += is_news
-        if asked > 0:
-            wait = asked + chance * _RESTART_SPREAD
-        else:
-            wait = policy.delay(self.throttles, 0.5 + chance / 2) if is_news else 0.0
+        wait = asked
+        if is_news and (not asked or self.throttles > 1):  # what it asked for was not enough
+            wait = max(asked, policy.delay(self.throttles, 0.5 + chance / 2))
+        if is_news and failure.status_code == 429 and self.allowance is None:
+            self._learn(now, now + wait)
+        if asked:  # what is spaced starts again one by one anyway
+            wait += chance * min(_RESTART_SPREAD, self.spacing or _RESTART_SPREAD)
         self.cooling_until = max(self.cooling_until, now + wait)
         return self.cooling_until - now
+
+    def _learn(self, now: float, resume: float) -> None:
+        if self.pacer is None:
+            self.pacer = Pacer(resume)
+            return
+        self.pacer.refuse(now, resume)
+        if self.pacer.is_pacing:
+            self.spacing = max(self.limits.spacing, self.pacer.spacing(resume))
+
+    @property
+    def is_paced(self) -> bool:
+        """Say whether refusals act on the rate of requests, not on the connections."""
+        return self.pacer is not None and self.pacer.is_pacing
 
     def keep_account(self, now: float) -> Allowance:
         """Begin to count requests against a limit that the host has told for the first time."""

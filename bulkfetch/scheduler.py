@@ -148,6 +148,8 @@ class Scheduler:
             slot.active -= 1
             self.active -= 1
         wait = 0.0 if allowance is None else slot.account(allowance, attempt, now)
+        if slot.pacer is not None and (attempt.failure is None or attempt.failure.kind not in _THROTTLES):
+            slot.pacer.accept(now)
         if attempt.failure is None:
             slot.succeed(attempt.seconds)
             step = self._settle_good(task, attempt)
@@ -252,11 +254,11 @@ class Scheduler:
             slot.miss(failure, now, self._chance())
         elif failure.status_code is not None or attempt.received or failure.kind == "truncated":
             slot.answered()
-        if failure.kind in _THROTTLES or failure.kind == "reset":
+        cooldown = 0.0
+        if failure.kind in _THROTTLES or failure.retry_after is not None:
+            cooldown = slot.cool(failure, now, self._chance())
+        if failure.kind == "reset" or (failure.kind in _THROTTLES and not slot.is_paced):
             slot.shrink(now)
-        if failure.kind not in _THROTTLES and failure.retry_after is None:
-            return 0.0
-        cooldown = slot.cool(failure, now, self._chance())
         return cooldown if slot.refused(now) is None else 0.0
 
     def _drop_all(self, slot: HostSlot, now: float) -> Dropped:

@@ -17,13 +17,13 @@ PACKAGE = ROOT.name
 LAYERS: dict[str, float] = {
     # frozen values; what is known to be secret
     "_version": 0, "masking": 0, "models": 0,
-    # exceptions; text made safe
-    "errors": 1, "safetext": 1,
+    # exceptions; text made safe; fields that tell a limit
+    "errors": 1, "ratelimit": 1, "safetext": 1,
     # pure: text to value and back
     "addresses": 2, "checksums": 2, "codings": 2, "extras": 2, "formatting": 2, "headers": 2, "naming": 2,
-    "quantities": 2, "ratelimit": 2, "urls": 2,
-    # the one configuration; what a host allows by its own words
-    "allowance": 3, "config": 3, "robots": 3,
+    "quantities": 2, "urls": 2,
+    # the one configuration; what a host allows by its own words and by its refusals
+    "allowance": 3, "config": 3, "pacing": 3, "robots": 3,
     # pure decisions and totals
     "resume": 4, "retry": 4, "summary": 4,
     # event values; one host's state
