@@ -7,11 +7,9 @@ import functools
 import os
 import sys
 import threading
-import time
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,15 +21,14 @@ from bulkfetch.engine import ThreadEngine
 from bulkfetch.errors import DiskFailed, DiskFull, UsageError
 from bulkfetch.events import Event
 from bulkfetch.exchange import Exchange
-from bulkfetch.hosts import HostLimits
+from bulkfetch.governing import make_limits
 from bulkfetch.journal import Journal
 from bulkfetch.limits import Buckets
 from bulkfetch.lock import DestinationLock
 from bulkfetch.manifest import as_entries
-from bulkfetch.models import Attempt, BadLine, Entry, Origin, Outcome, Task
+from bulkfetch.models import Attempt, BadLine, Entry, Outcome, Task
 from bulkfetch.planner import Planner
 from bulkfetch.policy import Policies
-from bulkfetch.retry import RetryPolicy
 from bulkfetch.run import Run
 from bulkfetch.scheduler import Scheduler
 from bulkfetch.store import LocalStore
@@ -175,7 +172,7 @@ class Fetcher:
             journal=journal,
             planner=Planner(config, journal, self._store),
             policies=self._policies,
-            scheduler=Scheduler(self._limits),
+            scheduler=Scheduler(make_limits(config, self._policies)),
             summary=summary,
             stop=stop,
             emit=self._emit if self._displays or self._on_event else None,
@@ -202,11 +199,6 @@ class Fetcher:
         finally:
             if os.getpid() == self._owner:  # else a forked child drops what is its parent's (fault K11)
                 self._conclude(journal, summary)
-
-    def _limits(self, origin: Origin) -> HostLimits:
-        policy = self._policies.for_origin(origin)
-        retry = RetryPolicy(policy.retries, policy.backoff, policy.backoff_cap, policy.max_wait)
-        return HostLimits(retry, policy.per_host, 1.0 / policy.rate if policy.rate else 0.0, _tell_time)
 
     def _affordable(self) -> FetchConfig:
         """Return the configuration with as many workers as there may be open files for (fault X06)."""
@@ -277,12 +269,6 @@ def fetch_one(url: str, config: FetchConfig, policies: Policies) -> Outcome:
 def _fetch(config: FetchConfig, source: Source) -> Iterator[Outcome]:
     with Fetcher(config) as fetcher:
         yield from fetcher.run(source)
-
-
-def _tell_time(when: float) -> str:
-    """Return a monotonic time as the user's clock has it."""
-    then = datetime.fromtimestamp(time.time() + when - time.monotonic(), UTC).astimezone()
-    return then.isoformat(" ", "seconds")
 
 
 def _make_exchange(config: FetchConfig, policies: Policies) -> Exchange:

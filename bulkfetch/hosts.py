@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 from bulkfetch.allowance import Allowance
@@ -22,6 +23,7 @@ _SHRINK_EVERY = 1.0  # seconds; answers to requests already under way count once
 _PATIENCE = 2  # times more probes for a host that has answered in this run
 _TOLD_FROM = 5.0  # seconds of waiting for a limit that the user is told of
 _RESTART_SPREAD = 0.5  # seconds over which a cooled host is started again (fault T06)
+_MOST_DENIALS = 5  # in a row, of credentials that the user has configured
 _DOWN_FOR = 300.0  # seconds after which a host that was given up is probed once more
 
 
@@ -32,15 +34,16 @@ class HostLimits(NamedTuple):
     per_host: int  # connections at once
     spacing: float = 0.0  # least seconds between the starts of two requests
     tell_time: Callable[[float], str] | None = None  # a monotonic time as the user's clock has it
+    has_credentials: bool = False  # requests show who we are
 
 
 class HostSlot:
     """The governor of one origin; the scheduler alone changes it."""
 
     __slots__ = (
-        "active", "allowance", "cooling_until", "delayed", "has_answered", "has_timer", "in_ring", "limit",
-        "limits", "misses", "not_before", "origin", "pace", "pacer", "ready", "refusal", "refused_until",
-        "shrunk_at", "spacing", "streak", "throttles",
+        "active", "allowance", "cooling_until", "delayed", "denials", "has_answered", "has_timer", "in_ring",
+        "limit", "limits", "misses", "not_before", "origin", "pace", "pacer", "ready", "refusal",
+        "refused_until", "shrunk_at", "spacing", "streak", "throttles",
     )  # fmt: skip
 
     def __init__(self, origin: Origin, limits: HostLimits) -> None:
@@ -56,6 +59,7 @@ class HostSlot:
         self.cooling_until = 0.0  # monotonic; nothing starts before
         self.not_before = 0.0  # monotonic; next start by the request rate
         self.misses = 0  # connect or DNS failures in a row
+        self.denials = 0  # refusals of our credentials in a row
         self.throttles = 0  # 429 and 503 in a row
         self.streak = 0  # successes in a row
         self.pace = 0.0  # seconds a good attempt takes, smoothed
@@ -132,7 +136,7 @@ class HostSlot:
     def succeed(self, seconds: float = 0.0) -> None:
         """Count a good answer; after a run of them one more connection is allowed (AIMD)."""
         self.answered()
-        self.throttles = 0
+        self.throttles = self.denials = 0
         self.pace += (seconds - self.pace) / _PACE_OVER if self.pace else seconds
         if self.limit < self.limits.per_host:
             self.streak += 1
@@ -168,6 +172,24 @@ class HostSlot:
         else:  # half fixed, half random: probes must spread, yet never come at once
             wait = policy.delay(probes + 1, 0.5 + chance / 2)
             self.cooling_until = max(self.cooling_until, now + wait)
+
+    def deny(self, failure: Failure) -> Failure:
+        """Count a refusal of who we are; returns it with its reason. Past some in a row nothing is asked.
+
+        A host that gets no credentials has nothing to be wrong about, and one that has granted something
+        may well forbid the rest: a 403 from either is about that entry alone.
+        """
+        status = failure.status_code
+        is_granted = self.pace > 0 and status == 403
+        if status != 407 and (not self.limits.has_credentials or is_granted):
+            return failure
+        self.denials += 1
+        what = "the proxy" if status == 407 else str(self.origin)
+        text = f"{what} refuses the credentials configured for it: {failure.message}"
+        if self.denials >= _MOST_DENIALS:
+            told = f"{text}, {self.denials} times in a row: nothing more is asked of this host"
+            self._refuse(Failure("auth", told, status), float("inf"))
+        return replace(failure, message=text)
 
     def cool(self, failure: Failure, now: float, chance: float) -> float:
         """Make the whole host wait as it asked; returns the seconds from now."""

@@ -197,6 +197,8 @@ class Scheduler:
         return slot.limits.retry.delay(task.failures, self._chance())
 
     def _settle_failed(self, slot: HostSlot, task: Task, attempt: Attempt, now: float) -> Step:
+        if attempt.failure is not None and attempt.failure.kind == "auth":
+            attempt = attempt._replace(failure=slot.deny(attempt.failure))
         cooldown = self._judge_host(slot, attempt, now)
         dropped = self._drop_all(slot, now)
         step = self._try_again(slot, task, attempt, now)

@@ -115,3 +115,31 @@ def test_requests_of_one_host_are_spaced(server, tmp_path, policy, run_bulkfetch
     assert done.returncode == 0, done.stderr
     times = sorted(request.time for request in server.requests)
     assert times[-1] - times[0] >= 0.05 * 0.95 * 10 - 0.03
+
+
+# -- credentials ----------------------------------------------------------------------------------
+
+
+def test_wrong_credentials_are_told_once_and_the_host_is_left_alone(server, tmp_path, policy, run_bulkfetch):
+    server.add("/n/*", body=b"x", require={"Authorization": "Bearer right"})
+    config = policy('[host."HOST"]\nauth = { type = "bearer", token = "env:TOKEN" }\n')
+    done = run_bulkfetch(
+        "get", "-", "-d", tmp_path / "out", "--config", config, "--print", "json",
+        env={"TOKEN": "wr0ng-token"}, stdin="\n".join(urls_of(server, 300)),
+    )  # fmt: skip
+    failures = [json.loads(line)["failure"] for line in done.stdout.splitlines()]
+    assert done.returncode == 1
+    assert [failure["kind"] for failure in failures] == ["auth"] * 300
+    assert len(server.requests) <= 5 + 6, "five, and what was under way"
+    told = [line for line in done.stderr.splitlines() if line.startswith("failed")]
+    assert len(told) == 2, done.stderr
+    assert "nothing more is asked of this host" in told[1]
+
+
+def test_a_public_list_with_forbidden_entries_is_asked_to_its_end(server, tmp_path, run_bulkfetch):
+    server.add("/n/*", status=403)
+    server.add("/n/39", body=b"x")
+    done = run_bulkfetch("get", *urls_of(server, 40), "-d", tmp_path)
+    assert done.returncode == 1
+    assert len(server.requests) == 40
+    assert (tmp_path / "39").read_bytes() == b"x"

@@ -352,3 +352,58 @@ def test_a_host_that_asked_to_be_left_alone_is_remembered(slot):
     slot.cool(busy(9999.0), NOW, 0.0)
     assert slot.is_waiting(NOW + 11.0)
     assert not slot.is_waiting(NOW + 9999.0)
+
+
+# -- credentials ----------------------------------------------------------------------------------
+
+
+def denied(status):
+    return Failure("auth", f"the server answered {status}", status)
+
+
+def known(**limits):
+    return HostSlot(ORIGIN, HostLimits(POLICY, 8, has_credentials=True, **limits))
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_after_five_refusals_of_our_credentials_in_a_row_nothing_more_is_asked(status):
+    slot = known()
+    for _ in range(4):
+        assert "refuses the credentials configured for it" in slot.deny(denied(status)).message
+    assert slot.refused(NOW) is None
+    slot.deny(denied(status))
+    refusal = slot.refused(NOW + 1e9)
+    assert refusal.kind == "auth"
+    assert refusal.message == (
+        "https://example.org refuses the credentials configured for it:"
+        f" the server answered {status}, 5 times in a row: nothing more is asked of this host"
+    )
+
+
+def test_a_success_between_begins_the_count_anew():
+    slot = known()
+    for _ in range(10):
+        slot.deny(denied(401))
+        slot.succeed(0.1)
+    assert slot.refused(NOW) is None
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_without_credentials_every_entry_is_asked_for(slot, status):
+    for _ in range(100):
+        assert slot.deny(denied(status)) == denied(status)
+    assert slot.refused(NOW) is None
+
+
+def test_a_host_that_has_granted_something_may_forbid_the_rest():
+    slot = known()
+    slot.succeed(0.1)
+    for _ in range(100):
+        assert slot.deny(denied(403)) == denied(403)
+    assert slot.refused(NOW) is None
+
+
+def test_a_proxy_that_refuses_us_is_not_asked_for_ever(slot):
+    for _ in range(5):
+        slot.deny(denied(407))
+    assert slot.refused(NOW).message.startswith("the proxy refuses the credentials")

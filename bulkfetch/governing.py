@@ -1,0 +1,51 @@
+"""How each host may be asked, by what holds for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from bulkfetch.config import FetchConfig
+from bulkfetch.hosts import HostLimits
+from bulkfetch.models import Origin
+from bulkfetch.policy import NO_COOKIES, HostPolicy, Policies
+from bulkfetch.retry import RetryPolicy
+from bulkfetch.secrets import Secret
+
+_CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization"})  # fields, in lower case
+
+
+def make_limits(config: FetchConfig, policies: Policies) -> Callable[[Origin], HostLimits]:
+    """Return a function that says how an origin may be asked."""
+    shows_itself = any(name.lower() in _CREDENTIALS for name, _ in config.headers)
+
+    def limits_of(origin: Origin) -> HostLimits:
+        policy = policies.for_origin(origin)
+        return HostLimits(
+            retry=RetryPolicy(policy.retries, policy.backoff, policy.backoff_cap, policy.max_wait),
+            per_host=policy.per_host,
+            spacing=1.0 / policy.rate if policy.rate else 0.0,
+            tell_time=_tell_time,
+            has_credentials=shows_itself or has_credentials(policy),
+        )
+
+    return limits_of
+
+
+def has_credentials(policy: HostPolicy) -> bool:
+    """Say whether requests under `policy` show the host who we are."""
+    fields = (*policy.headers, *policy.params)
+    return (
+        policy.auth is not None
+        or policy.login is not None
+        or policy.client_cert is not None
+        or policy.cookies != NO_COOKIES
+        or any(isinstance(value, Secret) or name.lower() in _CREDENTIALS for name, value in fields)
+    )
+
+
+def _tell_time(when: float) -> str:
+    """Return a monotonic time as the user's clock has it."""
+    then = datetime.fromtimestamp(time.time() + when - time.monotonic(), UTC).astimezone()
+    return then.isoformat(" ", "seconds")
