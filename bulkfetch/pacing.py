@@ -10,10 +10,11 @@ import math
 _RARE = 60.0  # seconds; a host that refuses less often than this is left to its cooldowns
 _FEW = 5  # accepted requests from which a rate can be told
 _BELOW = 0.97  # of what was measured: a little less than too much
-_BACK = 0.95  # of the rate at which a host refused
+_BACK = 0.96  # of the rate at which a host refused
+_WINDOW = 1.0  # seconds; hardly a limit is counted over less
 _SOON = 3.0  # seconds; a refusal so early means that the rate was far off
-_SEARCH = 4.0  # seconds in which a rate grows e-fold until the first refusal at it
-_PROBE = 150.0  # seconds in which it does so from then on, slowly at first
+_SEARCH = 6.0  # seconds in which a rate grows e-fold until the first refusal at it
+_PROBE = 250.0  # seconds in which it does so from then on, slowly at first
 _LONGEST_PROBE = 600.0
 _SLOWEST = 1 / 60.0  # requests a second
 _FREE = 500.0  # requests a second from which keeping to a rate is of no use
@@ -51,9 +52,10 @@ class Pacer:
     def refuse(self, now: float, resume: float) -> None:
         """Learn from a refusal at `now`, after which requests start again at `resume`."""
         seconds = max(now - self._since, 0.0)
-        measured = self._accepted / max(
-            now - self._first, resume - now, 0.001
-        )  # a burst is paid for by the wait
+        seconds_open = max(
+            now - self._first, resume - now, _WINDOW
+        )  # a burst is paid for by the wait after it
+        measured = self._accepted / seconds_open
         if self._base and not self._accepted:
             self._base = min(self.rate(now), self._base)  # still closed: nothing is learnt of the rate
         elif self._base:

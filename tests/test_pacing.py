@@ -189,13 +189,13 @@ def test_answers_begun_before_the_refusal_do_not_count():
 def test_a_rate_that_is_refused_goes_down_and_then_grows_slowly():
     pacer, resume = paced()
     first = pacer.rate(resume)
-    assert pacer.rate(resume + 4.0) == pytest.approx(first * math.e), "not refused yet: it is searched for"
+    assert pacer.rate(resume + 6.0) == pytest.approx(first * math.e), "not refused yet: it is searched for"
     pacer.accept(resume + 1)
-    pacer.refuse(resume + 4.0, resume + 5.0)
-    held = pacer.rate(resume + 5.0)
-    assert held == pytest.approx(first * math.e * 0.95)
-    assert pacer.rate(resume + 15.0) < held * 1.01
-    assert pacer.rate(resume + 5.0 + 150.0) == pytest.approx(held * math.e)
+    pacer.refuse(resume + 6.0, resume + 7.0)
+    held = pacer.rate(resume + 7.0)
+    assert held == pytest.approx(first * math.e * 0.96)
+    assert pacer.rate(resume + 17.0) < held * 1.01
+    assert pacer.rate(resume + 7.0 + 250.0) == pytest.approx(held * math.e)
 
 
 def test_a_host_that_is_still_closed_teaches_nothing():
