@@ -21,7 +21,7 @@ from bulkfetch.engine import ThreadEngine
 from bulkfetch.errors import DiskFailed, DiskFull, UsageError
 from bulkfetch.events import Event
 from bulkfetch.exchange import Exchange
-from bulkfetch.governing import make_limits
+from bulkfetch.governing import asks_robots, make_limits
 from bulkfetch.journal import Journal
 from bulkfetch.limits import Buckets
 from bulkfetch.lock import DestinationLock
@@ -34,7 +34,7 @@ from bulkfetch.scheduler import Scheduler
 from bulkfetch.store import LocalStore
 from bulkfetch.store.folders import HAS_HANDLES
 from bulkfetch.summary import Summary
-from bulkfetch.transfer import Context, run_attempt
+from bulkfetch.transfer import Context, Gate, run_attempt
 from bulkfetch.watchdog import Watchdog
 
 if sys.platform != "win32":
@@ -92,6 +92,7 @@ class Fetcher:
 
     def __enter__(self) -> Self:
         self.config.validate()
+        self._asks_robots = asks_robots(self._policies)
         self._owner = os.getpid()
         handles = HAS_HANDLES and _file_limit() >= _FEW_FILES
         self._store = LocalStore(self.config.dest, fsync=self.config.fsync, handles=handles)
@@ -183,11 +184,12 @@ class Fetcher:
             with contextlib.ExitStack() as parts:
                 watchdog = parts.enter_context(contextlib.closing(Watchdog(stop, config.min_speed)))
                 exchange = parts.enter_context(contextlib.closing(_make_exchange(config, self._policies)))
+                gate = Gate(exchange) if self._asks_robots else None
 
                 def make_worker() -> Callable[[Task], Attempt]:
                     lease, put = watchdog.lease(), run.inbox.put
                     context = Context(
-                        config, self._policies, self._store, exchange, buckets, stop, lease, put
+                        config, self._policies, self._store, exchange, buckets, stop, lease, put, gate
                     )
                     return functools.partial(run_attempt, context=context)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from bulkfetch.config import FetchConfig
+from bulkfetch.extras import load_extra
 from bulkfetch.hosts import HostLimits
 from bulkfetch.models import Origin
 from bulkfetch.policy import NO_COOKIES, HostPolicy, Policies
@@ -28,9 +29,22 @@ def make_limits(config: FetchConfig, policies: Policies) -> Callable[[Origin], H
             spacing=1.0 / policy.rate if policy.rate else 0.0,
             tell_time=_tell_time,
             has_credentials=shows_itself or has_credentials(policy),
+            asks_first=policy.robots != "off",
         )
 
     return limits_of
+
+
+def asks_robots(policies: Policies) -> bool:
+    """Say whether any policy wants robots.txt to be asked for.
+
+    Raises:
+        UsageError: one does, and what reads it is not installed.
+    """
+    if not policies.settings("robots") - {"off"}:
+        return False
+    load_extra("protego", "obeying robots.txt")
+    return True
 
 
 def has_credentials(policy: HostPolicy) -> bool:

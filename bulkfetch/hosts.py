@@ -35,22 +35,24 @@ class HostLimits(NamedTuple):
     spacing: float = 0.0  # least seconds between the starts of two requests
     tell_time: Callable[[float], str] | None = None  # a monotonic time as the user's clock has it
     has_credentials: bool = False  # requests show who we are
+    asks_first: bool = False  # one request at a time until robots.txt is known
 
 
 class HostSlot:
     """The governor of one origin; the scheduler alone changes it."""
 
     __slots__ = (
-        "active", "allowance", "cooling_until", "delayed", "denials", "has_answered", "has_timer", "in_ring",
-        "limit", "limits", "misses", "not_before", "origin", "pace", "pacer", "ready", "refusal",
-        "refused_until", "shrunk_at", "spacing", "streak", "throttles",
+        "active", "allowance", "asks_first", "cooling_until", "delayed", "denials", "has_answered",
+        "has_timer", "in_ring", "limit", "limits", "misses", "not_before", "origin", "pace", "pacer", "ready",
+        "refusal", "refused_until", "shrunk_at", "spacing", "streak", "throttles",
     )  # fmt: skip
 
     def __init__(self, origin: Origin, limits: HostLimits) -> None:
         self.origin = origin
         self.limits = limits
         self.ready: deque[Task] = deque()
-        self.limit = limits.per_host  # connections allowed now
+        self.asks_first = limits.asks_first
+        self.limit = 1 if self.asks_first else limits.per_host  # connections allowed now
         self.allowance: Allowance | None = None  # of a host that tells its limit
         self.pacer: Pacer | None = None  # of a host that has answered 429
         self.spacing = limits.spacing  # 0: requests start as they come
@@ -222,6 +224,19 @@ class HostSlot:
     def is_paced(self) -> bool:
         """Say whether refusals act on the rate of requests, not on the connections."""
         return self.pacer is not None and self.pacer.is_pacing
+
+    def obey(self, crawl_delay: float, now: float) -> None:
+        """Go on as robots.txt wishes, once it is known."""
+        if not self.asks_first:
+            return
+        self.asks_first = False
+        self.limit = self.limits.per_host
+        if crawl_delay > self.limits.spacing:
+            self.limits = self.limits._replace(spacing=crawl_delay)
+            self.spacing = max(self.spacing, crawl_delay)
+            self.not_before = max(self.not_before, now + crawl_delay)
+        if crawl_delay > self.limits.retry.max_wait:
+            self._defer("allows one request in", crawl_delay, now)
 
     def keep_account(self, now: float) -> Allowance:
         """Begin to count requests against a limit that the host has told for the first time."""

@@ -216,6 +216,7 @@ class Attempt(NamedTuple):
     came_from_public: bool = False  # the redirect was given by a server at a public address
     started: float = 0.0  # monotonic
     rate_limit: RateLimit | None = None  # what the last answer told of
+    crawl_delay: float | None = None  # seconds between requests by robots.txt; None: it was not asked
 
 
 class Outcome(NamedTuple):

@@ -13,7 +13,7 @@ from bulkfetch.backlog import Backlog
 from bulkfetch.config import FetchConfig
 from bulkfetch.engine import Engine, Report
 from bulkfetch.errors import BulkfetchError
-from bulkfetch.events import Event, Progress
+from bulkfetch.events import Event, Notice, Progress
 from bulkfetch.inbox import Inbox
 from bulkfetch.intake import Intake
 from bulkfetch.journal import Journal
@@ -25,7 +25,7 @@ from bulkfetch.scheduler import Ended, Moved, Requeued, Scheduler, Step
 from bulkfetch.summary import Summary
 from bulkfetch.urls import origin_of
 
-Message = Report | Progress
+Message = Report | Progress | Notice
 
 _TURN = 0.1  # seconds; longest wait, so that the display and the deadlines are looked at
 _FLUSH_AFTER = 0.05  # seconds an outcome may wait for others before they are written together
@@ -211,10 +211,12 @@ class Run:
     def _receive(self, messages: list[Message]) -> None:
         now = time.monotonic()
         for message in messages:
-            if isinstance(message, Progress):
+            if isinstance(message, Report):
+                self._ended_attempt(message, now)
+            elif isinstance(message, Progress):
                 self._progressed(message)
             else:
-                self._ended_attempt(message, now)
+                self._emit(replace(message, message=redact(message.message)))
 
     def _progressed(self, progress: Progress) -> None:
         if progress.part.token:

@@ -21,8 +21,8 @@ from bulkfetch.urls import origin_of, split_userinfo
 _THROTTLES = frozenset({"throttled"})
 _UNREACHED = frozenset({"dns", "connect"})
 _NEXT_MIRROR = frozenset({  # no retry mends these, another mirror may
-    "auth", "content", "deferred", "host-down", "not-found", "protocol", "redirect", "size", "status",
-    "tls", "url",
+    "auth", "content", "deferred", "host-down", "not-found", "protocol", "redirect", "robots", "size",
+    "status", "tls", "url",
 })  # fmt: skip
 _NEVER = float("inf")
 _MOST_SLOTS = 4096  # host records kept although idle
@@ -158,7 +158,9 @@ class Scheduler:
             step = self._requeue(again, attempt.failure, 0.0, now)
         else:
             step = self._settle_failed(slot, task, attempt, now)
-        if allowance is not None:
+        if attempt.crawl_delay is not None:
+            slot.obey(attempt.crawl_delay, now)
+        if allowance is not None or attempt.crawl_delay is not None:
             step = self._hold_back(slot, step, wait, now)
         self._offer(slot, now)
         return step

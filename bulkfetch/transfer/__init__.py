@@ -2,5 +2,6 @@
 
 from bulkfetch.transfer.attempt import run_attempt
 from bulkfetch.transfer.context import Context
+from bulkfetch.transfer.gate import Gate
 
-__all__ = ["Context", "run_attempt"]
+__all__ = ["Context", "Gate", "run_attempt"]

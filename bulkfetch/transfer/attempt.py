@@ -49,6 +49,7 @@ def run_attempt(task: Task, context: Context) -> Attempt:
         came_from_public=trail.is_public,
         started=started,
         rate_limit=trail.rate_limit,
+        crawl_delay=trail.crawl_delay,
     )
 
 

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bulkfetch.config import FetchConfig
-from bulkfetch.events import Progress
+from bulkfetch.events import Notice, Progress
 from bulkfetch.exchange import Exchange
 from bulkfetch.limits import Buckets
 from bulkfetch.policy import Policies
 from bulkfetch.store import LocalStore
+from bulkfetch.transfer.gate import Gate
 from bulkfetch.watchdog import Lease
 
 
@@ -26,4 +27,5 @@ class Context:
     buckets: Buckets
     stop: threading.Event
     lease: Lease
-    emit: Callable[[Progress], None]  # never blocks
+    emit: Callable[[Progress | Notice], None]  # never blocks
+    gate: Gate | None = None  # None: no policy asks for robots.txt
