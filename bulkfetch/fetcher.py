@@ -21,7 +21,7 @@ from bulkfetch.engine import ThreadEngine
 from bulkfetch.errors import DiskFailed, DiskFull, UsageError
 from bulkfetch.events import Event
 from bulkfetch.exchange import Exchange
-from bulkfetch.governing import asks_robots, make_limits
+from bulkfetch.governing import asks_robots, describe, make_limits
 from bulkfetch.journal import Journal
 from bulkfetch.limits import Buckets
 from bulkfetch.lock import DestinationLock
@@ -168,12 +168,13 @@ class Fetcher:
         self.summary = summary = Summary(dest=str(config.dest))
         journal.begin_run()
         self._store.sweep(journal.all_tokens())
+        scheduler = Scheduler(make_limits(config, self._policies))
         run = Run(
             config,
             journal=journal,
             planner=Planner(config, journal, self._store),
             policies=self._policies,
-            scheduler=Scheduler(make_limits(config, self._policies)),
+            scheduler=scheduler,
             summary=summary,
             stop=stop,
             emit=self._emit if self._displays or self._on_event else None,
@@ -200,7 +201,7 @@ class Fetcher:
                 yield from run.outcomes(entries, engine)
         finally:
             if os.getpid() == self._owner:  # else a forked child drops what is its parent's (fault K11)
-                self._conclude(journal, summary)
+                self._conclude(journal, summary, scheduler)
 
     def _affordable(self) -> FetchConfig:
         """Return the configuration with as many workers as there may be open files for (fault X06)."""
@@ -212,12 +213,13 @@ class Fetcher:
         self._notices.append(f"{jobs} workers, not {config.jobs}: no more files may be open (ulimit -n)")
         return replace(config, jobs=jobs)
 
-    def _conclude(self, journal: Journal, summary: Summary) -> None:
+    def _conclude(self, journal: Journal, summary: Summary, scheduler: Scheduler) -> None:
         if self._stop_reason and not summary.complete:
             summary.stopped = summary.stopped or self._stop_reason
             summary.signal = self._stop_signal
         try:
-            journal.finish_run(clean=summary.complete, summary=summary.to_record())
+            record = {**summary.to_record(), "hosts": describe(scheduler.governed())}
+            journal.finish_run(clean=summary.complete, summary=record)
         finally:
             self._emit(events.RunFinished(summary))
 

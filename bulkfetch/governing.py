@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from typing import Any
 
 from bulkfetch.config import FetchConfig
 from bulkfetch.extras import load_extra
-from bulkfetch.hosts import HostLimits
+from bulkfetch.hosts import HostLimits, HostSlot
 from bulkfetch.models import Origin
 from bulkfetch.policy import NO_COOKIES, HostPolicy, Policies
 from bulkfetch.retry import RetryPolicy
+from bulkfetch.safetext import redact
 from bulkfetch.secrets import Secret
 
+_MOST_TOLD = 1000  # hosts
 _CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization"})  # fields, in lower case
 
 
@@ -33,6 +37,24 @@ def make_limits(config: FetchConfig, policies: Policies) -> Callable[[Origin], H
         )
 
     return limits_of
+
+
+def describe(slots: Iterable[HostSlot]) -> list[dict[str, Any]]:
+    """Return JSON-ready records of how hosts were asked last; no more than a journal has room for."""
+    now = time.monotonic()
+    return [_record(slot, now) for slot in itertools.islice(slots, _MOST_TOLD)]
+
+
+def _record(slot: HostSlot, now: float) -> dict[str, Any]:
+    refusal = slot.refused(now)
+    until = slot.ready_at(now) if refusal is None else slot.refused_until
+    waits = now < until < float("inf")
+    return {
+        "host": str(slot.origin), "connections": slot.limit, "per_host": slot.limits.per_host,
+        "rate": round(1.0 / slot.spacing, 3) if slot.spacing else None, "refused": slot.refusals,
+        "until": round(time.time() + until - now) if waits else None,
+        "reason": redact(refusal.message) if refusal else None,
+    }  # fmt: skip
 
 
 def asks_robots(policies: Policies) -> bool:

@@ -44,7 +44,7 @@ class HostSlot:
     __slots__ = (
         "active", "allowance", "asks_first", "cooling_until", "delayed", "denials", "has_answered",
         "has_timer", "in_ring", "limit", "limits", "misses", "not_before", "origin", "pace", "pacer", "ready",
-        "refusal", "refused_until", "shrunk_at", "spacing", "streak", "throttles",
+        "refusal", "refusals", "refused_until", "shrunk_at", "spacing", "streak", "throttles",
     )  # fmt: skip
 
     def __init__(self, origin: Origin, limits: HostLimits) -> None:
@@ -61,6 +61,7 @@ class HostSlot:
         self.cooling_until = 0.0  # monotonic; nothing starts before
         self.not_before = 0.0  # monotonic; next start by the request rate
         self.misses = 0  # connect or DNS failures in a row
+        self.refusals = 0  # 429 and 503 answers
         self.denials = 0  # refusals of our credentials in a row
         self.throttles = 0  # 429 and 503 in a row
         self.streak = 0  # successes in a row
@@ -237,6 +238,11 @@ class HostSlot:
             self.not_before = max(self.not_before, now + crawl_delay)
         if crawl_delay > self.limits.retry.max_wait:
             self._defer("allows one request in", crawl_delay, now)
+
+    def is_governed(self) -> bool:
+        """Say whether the host has wished for anything."""
+        wished = self.allowance is not None or self.refusal is not None or self.spacing > self.limits.spacing
+        return wished or bool(self.refusals) or self.limit < self.limits.per_host
 
     def keep_account(self, now: float) -> Allowance:
         """Begin to count requests against a limit that the host has told for the first time."""

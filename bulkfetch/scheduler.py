@@ -134,6 +134,10 @@ class Scheduler:
         slot = self._slots.get(origin)
         return len(slot.ready) if slot else 0
 
+    def governed(self) -> list[HostSlot]:
+        """Return the hosts that have wished for anything."""
+        return [slot for slot in self._slots.values() if slot.is_governed()]
+
     def next_time(self) -> float | None:
         """Return the monotonic time at which something may become ready by itself."""
         return self._timers[0][0] if self._timers else None
@@ -259,6 +263,7 @@ class Scheduler:
         elif failure.status_code is not None or attempt.received or failure.kind == "truncated":
             slot.answered()
         cooldown = 0.0
+        slot.refusals += failure.kind in _THROTTLES
         if failure.kind in _THROTTLES or failure.retry_after is not None:
             cooldown = slot.cool(failure, now, self._chance())
         if failure.kind == "reset" or (failure.kind in _THROTTLES and not slot.is_paced):

@@ -143,3 +143,36 @@ def test_a_public_list_with_forbidden_entries_is_asked_to_its_end(server, tmp_pa
     assert done.returncode == 1
     assert len(server.requests) == 40
     assert (tmp_path / "39").read_bytes() == b"x"
+
+
+# -- looking back ---------------------------------------------------------------------------------
+
+
+def test_status_tells_host_by_host_what_became_of_it(server, make_server, tmp_path, policy, run_bulkfetch):
+    other = make_server()
+    other.add("/ok", body=b"x")
+    server.add("/n/*", body=b"x", require={"Authorization": "Bearer right"})
+    config = policy('[host."HOST"]\nauth = { type = "bearer", token = "env:TOKEN" }\n')
+    run_bulkfetch(
+        "get", "-", "-d", tmp_path / "out", "--config", config, "--per-host", "1",
+        env={"TOKEN": "wr0ng-token"}, stdin="\n".join([*urls_of(server, 30), other.url("/ok")]),
+    )  # fmt: skip
+    shown = run_bulkfetch("status", tmp_path / "out", "--by-host").stdout.splitlines()
+    assert shown[:2] == [f"{server.origin}: 30 entries", "         30  failed: auth 30"]
+    assert shown[2].startswith("  last run: 1 of 1 connections, ")
+    assert "refuses the credentials configured for it" in shown[2]
+    assert shown[3:] == [f"{other.origin}: 1 entry", "          1  fetched"]
+    hosts = json.loads(run_bulkfetch("status", tmp_path / "out", "--by-host", "--json").stdout)["hosts"]
+    assert hosts[0]["failures"] == {"auth": 30}
+    assert hosts[0]["last_run"]["refused"] == 0
+
+
+def test_status_tells_the_rate_a_host_was_found_to_allow(server, tmp_path, run_bulkfetch):
+    server.add("/n/*", body=b"x")
+    server.throttle(per_second=20, retry_after="1")
+    done = run_bulkfetch("get", "-", "-d", tmp_path, stdin="\n".join(urls_of(server, 60)))
+    assert done.returncode == 0, done.stderr
+    hosts = json.loads(run_bulkfetch("status", tmp_path, "--by-host", "--json").stdout)["hosts"]
+    told = hosts[0]["last_run"]
+    assert told["refused"] == sum(request.status == 429 for request in server.requests)
+    assert 5 < told["rate"] < 40
