@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from bulkfetch.ratelimit import RateLimit
+from bulkfetch.models import RateLimit
 
 _LONG = 10.0  # seconds; in a window this long, a second lost to rounding costs little
 _ROUNDING = 1.0

@@ -213,6 +213,12 @@ class Deferred(TransferError):
     kind = "deferred"
 
 
+class RobotsRefused(TransferError):
+    """The host's robots.txt does not allow the request, and the policy is to obey it."""
+
+    kind = "robots"
+
+
 class UrlRefused(TransferError):
     """The URL cannot be asked for."""
 

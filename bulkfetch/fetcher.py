@@ -22,15 +22,14 @@ from bulkfetch.engine import ThreadEngine
 from bulkfetch.errors import DiskFailed, DiskFull, UsageError
 from bulkfetch.events import Event
 from bulkfetch.exchange import Exchange
-from bulkfetch.hosts import HostLimits
+from bulkfetch.governing import asks_robots, describe, make_limits
 from bulkfetch.journal import Journal
-from bulkfetch.limits import NoLimit, TokenBucket
+from bulkfetch.limits import Buckets
 from bulkfetch.lock import DestinationLock
 from bulkfetch.manifest import as_entries
-from bulkfetch.models import Attempt, BadLine, Entry, Origin, Outcome, Task
+from bulkfetch.models import Attempt, BadLine, Entry, Outcome, Task
 from bulkfetch.planner import Planner
 from bulkfetch.policy import Policies
-from bulkfetch.retry import RetryPolicy
 from bulkfetch.run import Run
 from bulkfetch.scheduler import Scheduler
 from bulkfetch.screening import screen
@@ -39,7 +38,7 @@ from bulkfetch.store import LocalStore
 from bulkfetch.store.folders import HAS_HANDLES
 from bulkfetch.summary import Summary
 from bulkfetch.tracing import TracedLease
-from bulkfetch.transfer import Context, Cores, run_attempt
+from bulkfetch.transfer import Context, Cores, Gate, run_attempt
 from bulkfetch.watchdog import Lease, Watchdog
 
 if sys.platform != "win32":
@@ -97,6 +96,7 @@ class Fetcher:
 
     def __enter__(self) -> Self:
         self.config.validate()
+        self._asks_robots = asks_robots(self._policies)
         self._owner = os.getpid()
         handles = HAS_HANDLES and _file_limit() >= _FEW_FILES
         self._store = LocalStore(self.config.dest, fsync=self.config.fsync, handles=handles)
@@ -158,7 +158,8 @@ class Fetcher:
 
     def sizes(self, tasks: Iterable[Task]) -> Iterator[Sized]:
         """Ask for the size of every task by HEAD, within the limits of a run; nothing is stored."""
-        return measure_all(tasks, self.config, self._policies, Scheduler(self._limits))
+        config, policies = self.config, self._policies
+        return measure_all(tasks, config, policies, Scheduler(make_limits(config, policies)))
 
     def _iterate(self, journal: Journal, entries: Iterator[Entry | BadLine]) -> Generator[Outcome]:
         if not self._busy.acquire(blocking=False):
@@ -177,19 +178,20 @@ class Fetcher:
         self.summary = summary = Summary(dest=str(config.dest))
         journal.begin_run()
         self._store.sweep(journal.all_tokens())
+        scheduler = Scheduler(make_limits(config, self._policies))
         run = Run(
             config,
             journal=journal,
             planner=Planner(config, journal, self._store),
             policies=self._policies,
-            scheduler=Scheduler(self._limits),
+            scheduler=scheduler,
             summary=summary,
             stop=stop,
             emit=self._emit if self._displays or self._on_event else None,
             refresh=self._refresh,
         )
         kind = TracedLease if config.trace else Lease
-        bucket = TokenBucket(config.limit_rate, stop) if config.limit_rate else NoLimit()
+        buckets = Buckets(config.limit_rate, stop)
         cores = Cores()
         try:
             with contextlib.ExitStack() as parts:
@@ -197,12 +199,12 @@ class Fetcher:
                 watchdog = Watchdog(stop, config.min_speed, tell=run.inbox.put, is_ending=is_ending)
                 parts.enter_context(contextlib.closing(watchdog))
                 exchange = parts.enter_context(contextlib.closing(_make_exchange(config, self._policies)))
+                gate = Gate(exchange) if self._asks_robots else None
 
                 def make_worker() -> Callable[[Task], Attempt]:
                     lease, put = watchdog.lease(kind), run.inbox.put
-                    policies = self._policies
                     context = Context(
-                        config, policies, self._store, exchange, bucket, stop, lease, put, cores
+                        config, self._policies, self._store, exchange, buckets, stop, lease, put, cores, gate
                     )
                     return functools.partial(run_attempt, context=context)
 
@@ -213,12 +215,7 @@ class Fetcher:
                 yield from run.outcomes(entries, engine)
         finally:
             if os.getpid() == self._owner:  # else a forked child drops what is its parent's (fault K11)
-                self._conclude(journal, summary)
-
-    def _limits(self, origin: Origin) -> HostLimits:
-        policy = self._policies.for_origin(origin)
-        retry = RetryPolicy(policy.retries, policy.backoff, policy.backoff_cap, policy.max_wait)
-        return HostLimits(retry, policy.per_host, 1.0 / policy.rate if policy.rate else 0.0)
+                self._conclude(journal, summary, scheduler)
 
     def _affordable(self) -> FetchConfig:
         """Return the configuration with as many workers as there may be open files for (fault X06)."""
@@ -230,12 +227,13 @@ class Fetcher:
         self._notices.append(f"{jobs} workers, not {config.jobs}: no more files may be open (ulimit -n)")
         return replace(config, jobs=jobs)
 
-    def _conclude(self, journal: Journal, summary: Summary) -> None:
+    def _conclude(self, journal: Journal, summary: Summary, scheduler: Scheduler) -> None:
         if self._stop_reason and not summary.complete:
             summary.stopped = summary.stopped or self._stop_reason
             summary.signal = self._stop_signal
         try:
-            journal.finish_run(clean=summary.complete, summary=summary.to_record())
+            record = {**summary.to_record(), "hosts": describe(scheduler.governed())}
+            journal.finish_run(clean=summary.complete, summary=record)
         finally:
             self._emit(events.RunFinished(summary))
 

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from bulkfetch.errors import ProtocolViolation, TooLarge
-from bulkfetch.models import Head
+from bulkfetch.models import Head, RateLimit
+from bulkfetch.ratelimit import has_rate_limit, parse_rate_limit
 
 _OWS = " \t"  # RFC 9110 section 5.6.3; str.strip() alone takes other characters too
 _DIGITS = re.compile(r"[0-9]+")
@@ -53,6 +54,7 @@ def parse_head(status: int, reason: str, pairs: Iterable[tuple[str, str]], now: 
     start, end, total = parse_content_range(_single(fields, "content-range"))
     sent = parse_date(_single(fields, "date"))
     modified = _single(fields, "last-modified")
+    answered = now if sent is None else sent
     return Head(
         status=status,
         reason=reason,
@@ -66,9 +68,10 @@ def parse_head(status: int, reason: str, pairs: Iterable[tuple[str, str]], now: 
         date=sent,
         content_type=_single(fields, "content-type").partition(";")[0].strip(_OWS).lower(),
         codings=parse_codings(fields.get("content-encoding", ())),
-        retry_after=parse_retry_after(_single(fields, "retry-after"), now if sent is None else sent),
+        retry_after=parse_retry_after(_single(fields, "retry-after"), answered),
         location=fields["location"][0] if "location" in fields else None,
         has_ranges=status == 206 or _single(fields, "accept-ranges").lower() == "bytes",
+        rate_limit=_rate_limit(fields, answered) if has_rate_limit(fields) else None,
     )
 
 
@@ -172,6 +175,10 @@ def _date_is_strong(head: Head) -> bool:
         return False
     modified = parse_date(head.last_modified)
     return modified is not None and head.date - modified >= 1.0
+
+
+def _rate_limit(fields: dict[str, list[str]], now: float) -> RateLimit | None:
+    return parse_rate_limit({name: ", ".join(values) for name, values in fields.items()}, now)
 
 
 def _single(fields: dict[str, list[str]], name: str) -> str:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
-from bulkfetch.models import Failure, Origin, Task
+from bulkfetch.allowance import Allowance
+from bulkfetch.models import Attempt, Failure, Origin, Task
+from bulkfetch.pacing import Pacer
 from bulkfetch.retry import RetryPolicy
 
 PROBE_AFTER = 5  # connect or DNS failures in a row after which one attempt at a time probes the host
 _GROW_AFTER = 20  # successes in a row for one more connection
 _BATCH_SECONDS = 0.02  # how long tasks may wait behind one another on a connection
+_LATENESS = 0.5  # of a spacing; what is longer is a pause, and not made up for
+_JITTER = 0.1  # of a spacing, so that many clients do not ask in step
 _PACE_OVER = 8  # attempts over which the pace is smoothed
 _SMALL = 256 * 1024  # bytes; what is declared larger gets a worker to itself
 _SHRINK_EVERY = 1.0  # seconds; answers to requests already under way count once
 _PATIENCE = 2  # times more probes for a host that has answered in this run
+_TOLD_FROM = 5.0  # seconds of waiting for a limit that the user is told of
 _RESTART_SPREAD = 0.5  # seconds over which a cooled host is started again (fault T06)
+_MOST_DENIALS = 5  # in a row, of credentials that the user has configured
 _DOWN_FOR = 300.0  # seconds after which a host that was given up is probed once more
 
 
@@ -25,27 +33,36 @@ class HostLimits(NamedTuple):
     retry: RetryPolicy
     per_host: int  # connections at once
     spacing: float = 0.0  # least seconds between the starts of two requests
+    tell_time: Callable[[float], str] | None = None  # a monotonic time as the user's clock has it
+    has_credentials: bool = False  # requests show who we are
+    asks_first: bool = False  # one request at a time until robots.txt is known
 
 
 class HostSlot:
     """The governor of one origin; the scheduler alone changes it."""
 
     __slots__ = (
-        "active", "cooling_until", "delayed", "has_answered", "has_timer", "in_ring", "limit", "limits",
-        "misses", "not_before", "origin", "pace", "ready", "refusal", "refused_until", "shrunk_at", "streak",
-        "throttles",
+        "active", "allowance", "asks_first", "cooling_until", "delayed", "denials", "has_answered",
+        "has_timer", "in_ring", "limit", "limits", "misses", "not_before", "origin", "pace", "pacer", "ready",
+        "refusal", "refusals", "refused_until", "shrunk_at", "spacing", "streak", "throttles",
     )  # fmt: skip
 
     def __init__(self, origin: Origin, limits: HostLimits) -> None:
         self.origin = origin
         self.limits = limits
         self.ready: deque[Task] = deque()
-        self.limit = limits.per_host  # connections allowed now
+        self.asks_first = limits.asks_first
+        self.limit = 1 if self.asks_first else limits.per_host  # connections allowed now
+        self.allowance: Allowance | None = None  # of a host that tells its limit
+        self.pacer: Pacer | None = None  # of a host that has answered 429
+        self.spacing = limits.spacing  # 0: requests start as they come
         self.active = 0
         self.delayed = 0  # tasks that wait for a back-off to end
         self.cooling_until = 0.0  # monotonic; nothing starts before
         self.not_before = 0.0  # monotonic; next start by the request rate
         self.misses = 0  # connect or DNS failures in a row
+        self.refusals = 0  # 429 and 503 answers
+        self.denials = 0  # refusals of our credentials in a row
         self.throttles = 0  # 429 and 503 in a row
         self.streak = 0  # successes in a row
         self.pace = 0.0  # seconds a good attempt takes, smoothed
@@ -60,18 +77,23 @@ class HostSlot:
         limit = 1 if self.misses >= PROBE_AFTER else self.limit
         return bool(self.ready) and self.active < limit
 
-    def ready_at(self) -> float:
-        """Return the monotonic time from which a task may start."""
-        return max(self.cooling_until, self.not_before)
+    def ready_at(self, now: float) -> float:
+        """Return the monotonic time from which a task may start; infinite: once an answer has come."""
+        when = self.cooling_until
+        if self.not_before > when:
+            when = self.not_before
+        return when if self.allowance is None else max(when, self.allowance.ready_at(now))
 
     def can_start(self, now: float) -> bool:
         """Say whether a task may start now."""
-        return self.has_room() and self.ready_at() <= now
+        return self.has_room() and self.ready_at(now) <= now
 
-    def start(self, now: float) -> Task:
+    def start(self, now: float, chance: Callable[[], float]) -> Task:
         """Hand out the next task."""
-        if self.limits.spacing:
-            self.not_before = max(now, self.not_before) + self.limits.spacing
+        if self.spacing:
+            self._space(self._find_spacing(now), now, chance())
+        if self.allowance is not None:
+            self.allowance.start(now)
         self.active += 1
         return self.ready.popleft()
 
@@ -82,6 +104,16 @@ class HostSlot:
             keys = {task.key for task in late}
             self.ready = deque(task for task in self.ready if task.key not in keys)
         return late
+
+    def _find_spacing(self, now: float) -> float:
+        if self.pacer is not None and self.pacer.is_pacing:
+            self.spacing = max(self.limits.spacing, self.pacer.spacing(now))
+        return self.spacing
+
+    def _space(self, spacing: float, now: float, chance: float) -> None:
+        """Set when the next may start: steadily, so that our own lateness does not slow the pace."""
+        due = self.not_before if now - self.not_before <= spacing * _LATENESS else now
+        self.not_before = due + spacing * (1.0 + _JITTER * (chance - 0.5))
 
     def refused(self, now: float) -> Failure | None:
         """Return why nothing may be asked of this host now."""
@@ -95,7 +127,7 @@ class HostSlot:
 
     def is_waiting(self, now: float) -> bool:
         """Say whether forgetting this host would mean asking it too early."""
-        return self.ready_at() > now or self.refused(now) is not None
+        return self.ready_at(now) > now or self.refused(now) is not None
 
     def ride_along(self, most: int) -> list[Task]:
         """Hand out tasks that can follow another on its connection: small ones of a host that answers fast.
@@ -104,7 +136,7 @@ class HostSlot:
         and leaves enough for the other connections.
         """
         most = min(most, len(self.ready) // max(1, self.limit))
-        if self.limits.spacing or self.pace <= 0 or self.misses or self.throttles:
+        if self.allowance is not None or self.spacing or self.pace <= 0 or self.misses or self.throttles:
             return []
         batch: list[Task] = []
         room = min(most, int(_BATCH_SECONDS / self.pace)) - 1
@@ -115,7 +147,7 @@ class HostSlot:
     def succeed(self, seconds: float = 0.0) -> None:
         """Count a good answer; after a run of them one more connection is allowed (AIMD)."""
         self.answered()
-        self.throttles = 0
+        self.throttles = self.denials = 0
         self.pace += (seconds - self.pace) / _PACE_OVER if self.pace else seconds
         if self.limit < self.limits.per_host:
             self.streak += 1
@@ -152,20 +184,40 @@ class HostSlot:
             wait = policy.delay(probes + 1, 0.5 + chance / 2)
             self.cooling_until = max(self.cooling_until, now + wait)
 
+    def deny(self, failure: Failure) -> Failure:
+        """Count a refusal of who we are; returns it with its reason. Past some in a row nothing is asked.
+
+        A host that gets no credentials has nothing to be wrong about, and one that has granted something
+        may well forbid the rest: a 403 from either is about that entry alone.
+        """
+        status = failure.status_code
+        is_granted = self.pace > 0 and status == 403
+        if status != 407 and (not self.limits.has_credentials or is_granted):
+            return failure
+        self.denials += 1
+        what = "the proxy" if status == 407 else str(self.origin)
+        text = f"{what} refuses the credentials configured for it: {failure.message}"
+        if self.denials >= _MOST_DENIALS:
+            told = f"{text}, {self.denials} times in a row: nothing more is asked of this host"
+            self._refuse(Failure("auth", told, status), float("inf"))
+        return replace(failure, message=text)
+
     def cool(self, failure: Failure, now: float, chance: float) -> float:
         """Make the whole host wait as it asked; returns the seconds from now."""
         policy = self.limits.retry
         asked = failure.retry_after or 0.0
         if asked > policy.max_wait:
-            text = f"{self.origin} asks to wait {asked:.0f} s, longer than --max-wait {policy.max_wait:.0f} s"
-            self._refuse(Failure("deferred", text, failure.status_code, asked), now + asked)
+            self._defer("asks to wait", asked, now, failure.status_code)
             return asked
         is_news = now >= self.cooling_until  # else it answers a request from before the cooldown
         self.throttles += is_news
-        if asked > 0:
-            wait = asked + chance * _RESTART_SPREAD
-        else:
-            wait = policy.delay(self.throttles, 0.5 + chance / 2) if is_news else 0.0
+        wait = asked
+        if is_news and (not asked or self.throttles > 1):  # what it asked for was not enough
+            wait = max(asked, policy.delay(self.throttles, 0.5 + chance / 2))
+        if is_news and failure.status_code == 429 and self.allowance is None:
+            self._learn(now, now + wait)
+        if asked:  # what is spaced starts again one by one anyway
+            wait += chance * min(_RESTART_SPREAD, self.spacing or _RESTART_SPREAD)
         self.cooling_until = max(self.cooling_until, now + wait)
         return self.cooling_until - now
 
@@ -173,6 +225,63 @@ class HostSlot:
         """Ask nothing more for a while: something before the host answers in its place."""
         text = f"{self.origin}: {failure.message}"
         self._refuse(Failure(failure.kind, text, failure.status_code), now + _DOWN_FOR)
+
+    def _learn(self, now: float, resume: float) -> None:
+        if self.pacer is None:
+            self.pacer = Pacer(resume)
+            return
+        self.pacer.refuse(now, resume)
+        if self.pacer.is_pacing:
+            self.spacing = max(self.limits.spacing, self.pacer.spacing(resume))
+
+    @property
+    def is_paced(self) -> bool:
+        """Say whether refusals act on the rate of requests, not on the connections."""
+        return self.pacer is not None and self.pacer.is_pacing
+
+    def obey(self, crawl_delay: float, now: float) -> None:
+        """Go on as robots.txt wishes, once it is known."""
+        if not self.asks_first:
+            return
+        self.asks_first = False
+        self.limit = self.limits.per_host
+        if crawl_delay > self.limits.spacing:
+            self.limits = self.limits._replace(spacing=crawl_delay)
+            self.spacing = max(self.spacing, crawl_delay)
+            self.not_before = max(self.not_before, now + crawl_delay)
+        if crawl_delay > self.limits.retry.max_wait:
+            self._defer("allows one request in", crawl_delay, now)
+
+    def is_governed(self) -> bool:
+        """Say whether the host has wished for anything."""
+        wished = self.allowance is not None or self.refusal is not None or self.spacing > self.limits.spacing
+        return wished or bool(self.refusals) or self.limit < self.limits.per_host
+
+    def keep_account(self, now: float) -> Allowance:
+        """Begin to count requests against a limit that the host has told for the first time."""
+        self.allowance = Allowance()
+        for _ in range(self.active):  # begun before it was known
+            self.allowance.start(now)
+        return self.allowance
+
+    def account(self, allowance: Allowance, attempt: Attempt, now: float) -> float:
+        """Count an attempt's end against what the host allows; returns the seconds worth telling of."""
+        was_open = allowance.ready_at(now) <= now
+        allowance.settle(attempt.started, now, attempt.rate_limit)
+        wait = allowance.ready_at(now) - now
+        if self.limits.retry.max_wait < wait < float("inf") and not self.active:  # nothing is in doubt
+            self._defer("allows no more requests for", wait, now)
+        return wait if was_open and _TOLD_FROM <= wait < float("inf") else 0.0
+
+    def _defer(self, text: str, seconds: float, now: float, status: int | None = None) -> None:
+        """Give the host up for this run: it wants a longer wait than the user does."""
+        until = now + seconds
+        text = (
+            f"{self.origin} {text} {seconds:.0f} s, longer than --max-wait {self.limits.retry.max_wait:.0f} s"
+        )
+        if self.limits.tell_time is not None:
+            text += f"; try again after {self.limits.tell_time(until)}"
+        self._refuse(Failure("deferred", text, status, seconds), until)
 
     def _refuse(self, refusal: Failure, until: float) -> None:
         self.refusal = refusal

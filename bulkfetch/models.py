@@ -178,6 +178,14 @@ class Sharing(NamedTuple):
     ranges: int  # how many besides the worker's own
 
 
+class RateLimit(NamedTuple):
+    """How many more requests a server allows, and until when."""
+
+    remaining: int
+    reset: float  # seconds until more are allowed
+    window: float | None = None  # seconds over which they are counted, where told
+
+
 class Head(NamedTuple):
     """What a final answer's head says, parsed strictly."""
 
@@ -196,6 +204,7 @@ class Head(NamedTuple):
     retry_after: float | None = None  # seconds
     location: str | None = None
     has_ranges: bool = False  # the server offers byte ranges of this file
+    rate_limit: RateLimit | None = None
 
 
 class BodyPlan(NamedTuple):
@@ -251,6 +260,9 @@ class Attempt(NamedTuple):
     hops: int = 0  # redirects followed
     came_from_public: bool = False  # the redirect was given by a server at a public address
     refreshed: bool = False  # the redirect was given by `refresh_url`
+    started: float = 0.0  # monotonic
+    rate_limit: RateLimit | None = None  # what the last answer told of
+    crawl_delay: float | None = None  # seconds between requests by robots.txt; None: it was not asked
 
 
 class Outcome(NamedTuple):

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+
+from bulkfetch.models import RateLimit
 
 _LONGEST = 366 * 86400.0  # seconds; no limit is counted over more than a year
 _EPOCH = 1_000_000_000  # a reset this large is a Unix time, not a number of seconds
@@ -31,14 +32,6 @@ _PARAMETER = re.compile(rf"; *({_KEY})(?:=({_BARE}))?+")
 _COMMA = re.compile(r"[ \t]*,[ \t]*")
 
 _Item = tuple[str, dict[str, str]]  # a bare item as written, and its parameters
-
-
-class RateLimit(NamedTuple):
-    """How many more requests a server allows, and until when."""
-
-    remaining: int
-    reset: float  # seconds until more are allowed
-    window: float | None = None  # seconds over which they are counted, where told
 
 
 def has_rate_limit(names: Mapping[str, object]) -> bool:

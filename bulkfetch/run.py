@@ -14,7 +14,7 @@ from bulkfetch.chronicle import tell_ended, tell_moved, tell_requeued
 from bulkfetch.config import FetchConfig
 from bulkfetch.engine import Engine, Report
 from bulkfetch.errors import BulkfetchError
-from bulkfetch.events import Event, Exchanged, Progress
+from bulkfetch.events import Event, Exchanged, Notice, Progress
 from bulkfetch.inbox import Inbox
 from bulkfetch.intake import Intake
 from bulkfetch.journal import AttemptRow, Journal
@@ -37,7 +37,7 @@ from bulkfetch.scheduler import Ended, Moved, Partial, Requeued, Scheduler, Step
 from bulkfetch.summary import Summary
 from bulkfetch.urls import origin_of
 
-Message = Report | Progress | Sharing | events.Notice | Exchanged
+Message = Report | Progress | Sharing | Notice | Exchanged
 
 _TURN = 0.1  # seconds; longest wait, so that the display and the deadlines are looked at
 _FLUSH_AFTER = 0.05  # seconds an outcome may wait for others before they are written together
@@ -233,6 +233,8 @@ class Run:
                 self._progressed(message)
             elif isinstance(message, Sharing):
                 self._scheduler.share(message, now)
+            elif isinstance(message, Notice):
+                self._emit(replace(message, message=redact(message.message)))
             else:
                 self._emit(message)
 
@@ -252,13 +254,14 @@ class Run:
     def _take_step(self, step: Step, attempt: Attempt) -> None:
         if isinstance(step, Moved):
             self._moved(step, attempt)
-            return
-        if isinstance(step, Requeued):
+        elif isinstance(step, Requeued):
             self._requeued(step, step.by or attempt)
         elif isinstance(step, Partial):
             self._ended_range(step)
         else:
             self._ended(step, step.by or attempt)
+        if step.cooldown:
+            self._cooling(step.cooldown, attempt)
         for other, refusal in step.dropped:
             self._fail(other, refusal)
 
@@ -270,8 +273,10 @@ class Run:
         shown = (task.path, redact_url(attempt.url), attempt.number, step.delay, part.offset)
         self._emit(events.Retrying(task.key, *shown, failure, goes_on=task.share is not None))
         self._note(tell_requeued(step, attempt))
-        if step.cooldown:
-            self._emit(events.Cooling(str(origin_of(attempt.url)), step.cooldown, failure.message))
+
+    def _cooling(self, seconds: float, attempt: Attempt) -> None:
+        reason = _redacted(attempt.failure).message if attempt.failure else "its limit is reached"
+        self._emit(events.Cooling(str(origin_of(attempt.url)), seconds, reason))
 
     def _moved(self, step: Moved, attempt: Attempt) -> None:
         task, location = step.task, step.location

@@ -22,9 +22,10 @@ from bulkfetch.urls import origin_of, split_userinfo
 _THROTTLES = frozenset({"throttled"})
 _UNREACHED = frozenset({"dns", "connect"})
 _NEXT_MIRROR = frozenset({  # no retry mends these, another mirror may
-    "auth", "content", "deferred", "host-down", "login", "not-found", "protocol", "redirect", "size",
-    "status", "tls", "url",
+    "auth", "content", "deferred", "host-down", "login", "not-found", "protocol", "redirect", "robots",
+    "size", "status", "tls", "url",
 })  # fmt: skip
+_NEVER = float("inf")
 _MOST_SLOTS = 4096  # host records kept although idle
 
 Dropped = tuple[tuple[Task, Failure], ...]  # tasks of a host that is given up, which fail with it
@@ -49,6 +50,8 @@ class Moved:
 
     task: Task
     location: str
+    cooldown: float = 0.0
+    dropped: Dropped = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Ended:
 
     task: Task
     failure: Failure | None
+    cooldown: float = 0.0
     dropped: Dropped = ()
     by: Attempt | None = None  # the one that decided, where several fetched ranges of the file
 
@@ -68,6 +72,7 @@ class Partial:
     task: Task
     part: PartInfo  # what there is of the file
     failure: Failure | None  # why no further range is asked for in its place
+    cooldown: float = 0.0
     dropped: Dropped = ()
 
 
@@ -123,7 +128,7 @@ class Scheduler:
             if not slot.can_start(now):
                 self._offer(slot, now)
                 continue
-            task = slot.start(now)
+            task = slot.start(now, self._chance)
             self.queued -= 1
             self.active += 1
             self._offer(slot, now)
@@ -161,6 +166,10 @@ class Scheduler:
         self.queued -= len(late)
         return tuple((task, _too_late(task)) for task in late)
 
+    def governed(self) -> list[HostSlot]:
+        """Return the hosts that have wished for anything."""
+        return [slot for slot in self._slots.values() if slot.is_governed()]
+
     def next_time(self) -> float | None:
         """Return the monotonic time at which something may become ready by itself."""
         return self._timers[0][0] if self._timers else None
@@ -168,9 +177,15 @@ class Scheduler:
     def settle(self, task: Task, attempt: Attempt, now: float, *, frees: bool = True) -> Step:
         """Take back a task after an attempt and say what becomes of it; `frees`: its slot is free again."""
         slot = self._slot(task.origin, now)
+        allowance = slot.allowance
+        if allowance is None and attempt.rate_limit is not None:
+            allowance = slot.keep_account(now)
         if frees:
             slot.active -= 1
             self.active -= 1
+        wait = 0.0 if allowance is None else slot.account(allowance, attempt, now)
+        if slot.pacer is not None and (attempt.failure is None or attempt.failure.kind not in _THROTTLES):
+            slot.pacer.accept(now)
         group = self._groups.get(task.key)
         if group is not None:
             step = self._settle_range(slot, group, task, attempt, now)
@@ -182,6 +197,10 @@ class Scheduler:
             step = self._requeue(again, attempt.failure, 0.0, now)
         else:
             step = self._settle_failed(slot, task, attempt, now)
+        if attempt.crawl_delay is not None:
+            slot.obey(attempt.crawl_delay, now)
+        if allowance is not None or attempt.crawl_delay is not None:
+            step = self._hold_back(slot, step, wait, now)
         self._offer(slot, now)
         return step
 
@@ -196,6 +215,12 @@ class Scheduler:
             slot.has_timer = False
         self.queued = 0
         return tasks
+
+    def _hold_back(self, slot: HostSlot, step: Step, wait: float, now: float) -> Step:
+        """Tell that a host allows no more for a while; where that is too long, its queue fails."""
+        if slot.refused(now) is not None:
+            return replace(step, dropped=(*step.dropped, *self._drop_all(slot, now)))
+        return replace(step, cooldown=max(step.cooldown, wait)) if wait else step
 
     def _settle_good(self, task: Task, attempt: Attempt) -> Step:
         if attempt.received:
@@ -300,6 +325,8 @@ class Scheduler:
         return slot.limits.retry.delay(task.failures, self._chance())
 
     def _settle_failed(self, slot: HostSlot, task: Task, attempt: Attempt, now: float) -> Step:
+        if attempt.failure is not None and attempt.failure.kind == "auth":
+            attempt = attempt._replace(failure=slot.deny(attempt.failure))
         cooldown = self._judge_host(slot, attempt, now)
         dropped = self._drop_all(slot, now)
         step = self._try_again(slot, task, attempt, now)
@@ -337,7 +364,7 @@ class Scheduler:
 
     def _requeue(self, task: Task, failure: Failure, delay: float, now: float) -> Requeued | Ended:
         slot = self._slot(task.origin, now)
-        when = max(now + delay, slot.ready_at())
+        when = max(now + delay, slot.cooling_until, slot.not_before)
         if task.deadline is not None and when >= task.deadline:
             text = f"{failure.message}; the entry's deadline leaves no time for another attempt"
             return Ended(task, Failure("deadline", text, failure.status_code))
@@ -359,11 +386,12 @@ class Scheduler:
             slot.miss(failure, now, self._chance())
         elif failure.status_code is not None or attempt.received or failure.kind == "truncated":
             slot.answered()
-        if failure.kind in _THROTTLES or failure.kind == "reset":
+        cooldown = 0.0
+        slot.refusals += failure.kind in _THROTTLES
+        if failure.kind in _THROTTLES or failure.retry_after is not None:
+            cooldown = slot.cool(failure, now, self._chance())
+        if failure.kind == "reset" or (failure.kind in _THROTTLES and not slot.is_paced):
             slot.shrink(now)
-        if failure.kind not in _THROTTLES and failure.retry_after is None:
-            return 0.0
-        cooldown = slot.cool(failure, now, self._chance())
         return cooldown if slot.refused(now) is None else 0.0
 
     def _drop_all(self, slot: HostSlot, now: float) -> Dropped:
@@ -391,11 +419,11 @@ class Scheduler:
         """Put a slot where it will be found: into the ring, or on a timer when it must wait."""
         if slot.in_ring or not slot.has_room():
             return
-        when = slot.ready_at()
+        when = slot.ready_at(now)
         if when <= now:
             slot.in_ring = True
             self._ring.append(slot)
-        elif not slot.has_timer:
+        elif not slot.has_timer and when < _NEVER:  # else the next answer settles it
             slot.has_timer = True
             self._set_timer(when, slot, None)
 

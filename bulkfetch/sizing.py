@@ -14,7 +14,7 @@ from bulkfetch.config import FetchConfig
 from bulkfetch.engine import Report, ThreadEngine
 from bulkfetch.exchange import Exchange
 from bulkfetch.inbox import Inbox
-from bulkfetch.limits import NoLimit
+from bulkfetch.limits import Buckets
 from bulkfetch.models import Attempt, Failure, Task
 from bulkfetch.policy import Policies
 from bulkfetch.scheduler import Moved, Requeued, Scheduler, Step
@@ -41,6 +41,7 @@ def measure_all(
 ) -> Iterator[Sized]:
     """Ask for the size of every task by HEAD and yield the answers as they come."""
     stop, inbox = threading.Event(), Inbox[Report]()
+    buckets = Buckets(None, stop)
     with contextlib.ExitStack() as parts:
         store = parts.enter_context(contextlib.closing(LocalStore(config.dest)))
         watchdog = parts.enter_context(contextlib.closing(Watchdog(stop, config.min_speed)))
@@ -48,7 +49,7 @@ def measure_all(
 
         def make_worker() -> Callable[[Task], Attempt]:
             lease = watchdog.lease()
-            context = Context(config, policies, store, exchange, NoLimit(), stop, lease, lambda _: None)
+            context = Context(config, policies, store, exchange, buckets, stop, lease, lambda _: None)
             return functools.partial(measure, context=context)
 
         engine = ThreadEngine(config.jobs, make_worker, inbox.put)

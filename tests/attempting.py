@@ -16,7 +16,7 @@ from faultserver import pattern
 from bulkfetch.config import FetchConfig
 from bulkfetch.events import Progress
 from bulkfetch.exchange import Exchange
-from bulkfetch.limits import NoLimit
+from bulkfetch.limits import Buckets
 from bulkfetch.models import Attempt, Entry, PartInfo, Task
 from bulkfetch.policy import Policies
 from bulkfetch.store import LocalStore
@@ -49,7 +49,6 @@ class Attempts:
         store: dict[str, Any] | None = None,
         transport: dict[str, Any] | None = None,
         watchdog: dict[str, Any] | None = None,
-        bucket: Any = None,
         **options: Any,
     ) -> None:
         self.dest = dest
@@ -66,14 +65,14 @@ class Attempts:
             else Transport(self.config, self.policies, **transport or {})
         )
         self.events: list[Progress] = []
-        self.bucket = bucket(self.stop) if bucket else NoLimit()
+        self.buckets = Buckets(self.config.limit_rate, self.stop)
         self.context = self.new_context()
 
     def new_context(self, emit: Callable[[Progress], None] | None = None) -> Context:
         """Return what one more worker has."""
         lease, emit = self.watchdog.lease(), emit or self.events.append
         config, policies = self.config, self.policies
-        return Context(config, policies, self.store, self.transport, self.bucket, self.stop, lease, emit)
+        return Context(config, policies, self.store, self.transport, self.buckets, self.stop, lease, emit)
 
     def task(self, url: str, path: str = NAME, **fields: Any) -> Task:
         """Return a task; `size`, `digests` and `headers` go to its entry."""

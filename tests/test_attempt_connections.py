@@ -14,7 +14,6 @@ import pytest
 from attempting import CUT, DATA, SIZE, WHICH, Attempts, assert_failed, open_handles
 from faultserver import CLOSE, RESET, STALL, Filled, Forever
 
-from bulkfetch.limits import TokenBucket
 from bulkfetch.models import NO_PART
 
 ETAG = '"v1"'
@@ -162,7 +161,7 @@ def test_c02_a_fast_body_is_not(server, make):
 
 def test_c02_our_own_rate_limit_is_not_the_servers_fault(server, tmp_path):
     options = {"min_speed": 200_000.0, "watchdog": {"window": 0.1}}
-    options["bucket"] = lambda stop: TokenBucket(40_000.0, stop)
+    options["limit_rate"] = 40_000.0
     with Attempts(tmp_path / "out", **options) as attempts:
         server.add("/a", body=DATA[:20_000])
         attempt = attempts.fetch(server.url("/a"))
@@ -446,7 +445,7 @@ def test_p01_a_stop_ends_a_look_up(make, resolver, server):
 
 
 def test_p01_a_stop_ends_the_wait_for_the_rate_limit(server, tmp_path):
-    with Attempts(tmp_path / "out", bucket=lambda stop: TokenBucket(1000.0, stop)) as attempts:
+    with Attempts(tmp_path / "out", limit_rate=1000.0) as attempts:
         server.add("/a", body=Filled(1 << 30), etag=ETAG)
         attempts.next_task = attempts.task(server.url("/a"))
         attempt, seconds = stop_soon(attempts, server, lambda: bool(server.hits("/a")))

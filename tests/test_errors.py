@@ -25,7 +25,7 @@ KINDS = {
     "digest": True, "tls": False, "protocol": False, "status": False, "not-found": False, "auth": False,
     "redirect": False, "content": False, "size": False, "too-large": False, "path": False, "exists": False,
     "deadline": False, "host-down": False, "deferred": False, "login": False, "url": False, "stopped": False,
-    "disk": False, "disk-full": False,
+    "disk": False, "disk-full": False, "robots": False,
 }  # fmt: skip
 PUBLIC = [cls for cls in all_subclasses(TransferError) if not cls.__name__.startswith("_")]
 

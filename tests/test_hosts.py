@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from bulkfetch.hosts import PROBE_AFTER, HostLimits, HostSlot
@@ -23,6 +25,10 @@ def slot():
 @pytest.fixture
 def spaced():
     return HostSlot(ORIGIN, HostLimits(POLICY, 8, 0.25))
+
+
+def even():
+    return 0.5
 
 
 def busy(seconds=None, status=429):
@@ -89,26 +95,47 @@ def test_starts_are_spaced(spaced):
     spaced.ready.extend([TASK] * 4)
     starts = []
     for _ in range(4):
-        starts.append(max(NOW, spaced.ready_at()))
+        starts.append(max(NOW, spaced.ready_at(NOW)))
         assert spaced.can_start(starts[-1])
-        spaced.start(starts[-1])
+        spaced.start(starts[-1], even)
         assert not spaced.can_start(starts[-1] + 0.2)
     assert starts == [1000.0, 1000.25, 1000.5, 1000.75]
 
 
-@pytest.mark.parametrize("pause", [0.3, 60.0])
+@pytest.mark.parametrize("pause", [0.4, 60.0])
 def test_time_without_requests_is_not_saved_up(spaced, pause):
     spaced.ready.extend([TASK] * 3)
-    spaced.start(NOW)
-    spaced.start(NOW + pause)
-    assert spaced.ready_at() == NOW + pause + 0.25
+    spaced.start(NOW, even)
+    spaced.start(NOW + pause, even)
+    assert spaced.ready_at(NOW) == NOW + pause + 0.25
+
+
+def test_a_start_that_comes_late_does_not_slow_the_pace(spaced):
+    spaced.ready.extend([TASK] * 3)
+    spaced.start(NOW, even)
+    spaced.start(NOW + 0.3, even)
+    assert spaced.ready_at(NOW) == NOW + 0.5
+
+
+def test_the_spacing_varies_a_little_around_the_rate(spaced):
+    chance, now = random.Random(1), NOW
+    gaps = []
+    for _ in range(400):
+        spaced.ready.append(TASK)
+        spaced.start(now, chance.random)
+        gaps.append(spaced.ready_at(now) - now)
+        now = spaced.ready_at(now)
+    assert min(gaps) >= 0.25 * 0.95
+    assert max(gaps) <= 0.25 * 1.05
+    assert len(set(gaps)) == 400
+    assert now - NOW == pytest.approx(100.0, rel=0.01)
 
 
 def test_without_a_rate_all_start_at_once(slot):
     slot.ready.extend([TASK] * 3)
     for _ in range(3):
         assert slot.can_start(NOW)
-        slot.start(NOW)
+        slot.start(NOW, even)
     assert slot.active == 3
 
 
@@ -171,7 +198,7 @@ def test_nothing_rides_along_to_a_host_in_trouble(slot):
 )
 def test_t06_a_host_waits_as_asked_and_a_little_more(slot, chance, wait):
     assert slot.cool(busy(2.0), NOW, chance) == pytest.approx(wait, abs=0.001)
-    assert slot.ready_at() == pytest.approx(NOW + wait, abs=0.001)
+    assert slot.ready_at(NOW) == pytest.approx(NOW + wait, abs=0.001)
 
 
 @pytest.mark.parametrize("asked", [None, 0.0], ids=["T13 no Retry-After", "T05 zero or past"])
@@ -213,7 +240,7 @@ def test_t03_a_wait_longer_than_max_wait_is_not_obeyed_but_told(slot, asked):
     assert (refusal.kind, refusal.status_code, refusal.retry_after) == ("deferred", 429, asked)
     assert f"{asked:.0f} s" in refusal.message
     assert not refusal.retryable
-    assert slot.ready_at() <= NOW
+    assert slot.ready_at(NOW) <= NOW
 
 
 def test_the_longest_wait_is_obeyed(slot):
@@ -237,7 +264,7 @@ def test_t08_after_some_misses_one_attempt_at_a_time_probes(slot):
     assert slot.has_room()
     slot.active = 0
     miss(slot, 1)
-    assert slot.ready_at() > NOW
+    assert slot.ready_at(NOW) > NOW
     assert slot.has_room()
     slot.active = 1
     assert not slot.has_room()
@@ -273,8 +300,8 @@ def test_probes_wait_longer_and_longer(slot, chance, share):
     now, waits = NOW, []
     for _ in range(5):
         miss(slot, 1, now, chance)
-        waits.append((slot.ready_at() - now) / share)
-        now = slot.ready_at()
+        waits.append((slot.ready_at(NOW) - now) / share)
+        now = slot.ready_at(NOW)
     assert waits == [1.0, 2.0, 4.0, 8.0, 16.0]
 
 
@@ -325,3 +352,58 @@ def test_a_host_that_asked_to_be_left_alone_is_remembered(slot):
     slot.cool(busy(9999.0), NOW, 0.0)
     assert slot.is_waiting(NOW + 11.0)
     assert not slot.is_waiting(NOW + 9999.0)
+
+
+# -- credentials ----------------------------------------------------------------------------------
+
+
+def denied(status):
+    return Failure("auth", f"the server answered {status}", status)
+
+
+def known(**limits):
+    return HostSlot(ORIGIN, HostLimits(POLICY, 8, has_credentials=True, **limits))
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_after_five_refusals_of_our_credentials_in_a_row_nothing_more_is_asked(status):
+    slot = known()
+    for _ in range(4):
+        assert "refuses the credentials configured for it" in slot.deny(denied(status)).message
+    assert slot.refused(NOW) is None
+    slot.deny(denied(status))
+    refusal = slot.refused(NOW + 1e9)
+    assert refusal.kind == "auth"
+    assert refusal.message == (
+        "https://example.org refuses the credentials configured for it:"
+        f" the server answered {status}, 5 times in a row: nothing more is asked of this host"
+    )
+
+
+def test_a_success_between_begins_the_count_anew():
+    slot = known()
+    for _ in range(10):
+        slot.deny(denied(401))
+        slot.succeed(0.1)
+    assert slot.refused(NOW) is None
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_without_credentials_every_entry_is_asked_for(slot, status):
+    for _ in range(100):
+        assert slot.deny(denied(status)) == denied(status)
+    assert slot.refused(NOW) is None
+
+
+def test_a_host_that_has_granted_something_may_forbid_the_rest():
+    slot = known()
+    slot.succeed(0.1)
+    for _ in range(100):
+        assert slot.deny(denied(403)) == denied(403)
+    assert slot.refused(NOW) is None
+
+
+def test_a_proxy_that_refuses_us_is_not_asked_for_ever(slot):
+    for _ in range(5):
+        slot.deny(denied(407))
+    assert slot.refused(NOW).message.startswith("the proxy refuses the credentials")

@@ -17,13 +17,13 @@ PACKAGE = ROOT.name
 LAYERS: dict[str, float] = {
     # frozen values; what is known to be secret
     "_version": 0, "masking": 0, "models": 0,
-    # exceptions; text made safe
-    "errors": 1, "safetext": 1,
+    # exceptions; text made safe; fields that tell a limit
+    "errors": 1, "ratelimit": 1, "safetext": 1,
     # pure: text to value and back
     "addresses": 2, "checksums": 2, "codings": 2, "extras": 2, "formatting": 2, "headers": 2, "naming": 2,
-    "asking": 2, "quantities": 2, "ratelimit": 2, "urls": 2,
-    # the one configuration; what a host allows by its own words
-    "allowance": 3, "config": 3, "robots": 3, "screening": 3,
+    "asking": 2, "quantities": 2, "urls": 2,
+    # the one configuration; what a host allows by its own words and by its refusals
+    "allowance": 3, "config": 3, "pacing": 3, "robots": 3, "screening": 3,
     # pure decisions and totals
     "resume": 4, "retry": 4, "segments": 4, "summary": 4,
     # event values; one host's state
@@ -39,8 +39,8 @@ LAYERS: dict[str, float] = {
     # each owns one kind of I/O or state
     "backlog": 9, "display": 9, "intake": 9, "journal": 9, "lock": 9, "manifest": 9,
     "printing": 9, "store": 9, "transport": 9, "wire": 9,
-    # each request by the transport that serves it
-    "exchange": 9.5,
+    # each request by the transport that serves it; how each host may be asked
+    "exchange": 9.5, "governing": 9.5,
     # one attempt; one entry's plan
     "chronicle": 10, "planner": 10, "transfer": 10,
     # where attempts run

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkfetch.limits import NoLimit, TokenBucket
+from bulkfetch.limits import Both, Buckets, NoLimit, TokenBucket
+from bulkfetch.models import Origin
 
 relaxed = settings(deadline=None)
 
@@ -97,3 +98,34 @@ def test_no_limit_never_waits():
     bucket = NoLimit()
     bucket.take(10**12)
     assert bucket.chunk >= 1 << 20
+
+
+# -- one host's own rate --------------------------------------------------------------------------
+
+A, B = Origin("https", "a.example", 443), Origin("https", "b.example", 443)
+
+
+@pytest.mark.parametrize(("run", "host", "seconds"), [(1000, 250, 4.0), (250, 1000, 4.0), (500, 500, 2.0)])
+def test_the_slower_of_both_rates_holds(clock, run, host, seconds):
+    both = Both(TokenBucket(run, clock, clock), TokenBucket(host, clock, clock))
+    for _ in range(11):
+        both.take(100)
+    assert clock.now - 1000.0 == pytest.approx(seconds)
+
+
+def test_a_host_without_a_rate_costs_nothing():
+    buckets = Buckets(None, threading.Event())
+    assert isinstance(buckets.choose(A, None), NoLimit)
+
+
+def test_all_bodies_of_a_host_share_its_bucket_and_no_other_host_does():
+    buckets = Buckets(None, threading.Event())
+    assert buckets.choose(A, 100.0) is buckets.choose(A, 100.0)
+    assert buckets.choose(A, 100.0) is not buckets.choose(B, 100.0)
+
+
+def test_beside_a_hosts_own_rate_that_of_the_run_holds():
+    buckets = Buckets(1000.0, threading.Event())
+    assert isinstance(buckets.choose(A, 100.0), Both)
+    assert buckets.choose(B, None) is buckets.run
+    assert buckets.choose(A, 100_000.0).chunk == buckets.run.chunk

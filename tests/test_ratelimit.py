@@ -15,7 +15,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bulkfetch.allowance import Allowance
-from bulkfetch.ratelimit import RateLimit, has_rate_limit, parse_rate_limit
+from bulkfetch.models import RateLimit
+from bulkfetch.ratelimit import has_rate_limit, parse_rate_limit
 
 relaxed = settings(deadline=None)  # a busy machine is no failure
 

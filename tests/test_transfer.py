@@ -13,7 +13,6 @@ import pytest
 from attempting import CUT, DATA, NAME, SIZE, Attempts, assert_failed, sha256
 from faultserver import Filled, pattern, route
 
-from bulkfetch.limits import TokenBucket
 from bulkfetch.models import NO_PART, Attempt, Entry, Failure
 from bulkfetch.transfer import run_attempt
 from bulkfetch.urls import origin_of
@@ -32,7 +31,13 @@ def test_what_an_attempt_tells(server, attempts):
     server.add("/a", body=DATA, etag=ETAG, last_modified=1_600_000_000)
     attempt = attempts.fetch(server.url("/a"), attempt=3, hops=2)
     assert attempt == Attempt(
-        number=3, received=SIZE, seconds=attempt.seconds, done=attempt.done, url=server.url("/a"), hops=2
+        number=3,
+        received=SIZE,
+        seconds=attempt.seconds,
+        done=attempt.done,
+        url=server.url("/a"),
+        hops=2,
+        started=attempt.started,
     )
     assert 0 < attempt.seconds < 5
     done = attempt.done
@@ -141,7 +146,7 @@ def test_slow_bodies_tell_about_ten_times_a_second(server, attempts):
 
 def test_the_rate_limit_holds(server, tmp_path):
     server.add("/a", body=DATA)
-    with Attempts(tmp_path / "out", bucket=lambda stop: TokenBucket(200_000.0, stop)) as attempts:
+    with Attempts(tmp_path / "out", limit_rate=200_000.0) as attempts:
         attempt = attempts.fetch(server.url("/a"))
         assert attempt.done
         assert attempt.seconds >= (SIZE - 10_000) / 200_000

@@ -60,7 +60,8 @@ def test_usual_heads_are_read_the_short_way(text):
 NAMES = [
     "Date", "Content-Length", "Content-Type", "Content-Range", "Content-Encoding", "Last-Modified", "ETag",
     "Connection", "Location", "Transfer-Encoding", "Retry-After", "Set-Cookie", "Server", "X-A", "D", "C-D",
-    "E", "T", "Content-Lengths", "Content-MD5",
+    "E", "T", "Content-Lengths", "Content-MD5", "RateLimit", "RateLimit-Remaining", "X-RateLimit-Remaining",
+    "X-RateLimit-Reset", "X-Rate-Limit-Reset", "X-Request-Id",
 ]  # fmt: skip
 VALUES = [
     "", "0", "5", "007", "9" * 18, "9" * 19, "9" * 40, "5, 5", "5, 6", "-1", "+1", "1_0", "abc", DATE,

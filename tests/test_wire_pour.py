@@ -11,7 +11,6 @@ import pytest
 from attempting import Attempts, assert_failed, open_handles, sha256
 from faultserver import pattern
 
-from bulkfetch.limits import TokenBucket
 from bulkfetch.wire.pipe import Pipe
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "splice"), reason="Linux only")
@@ -87,7 +86,7 @@ def test_bodies_of_any_size(server, attempts, size):
     [
         {"fields": {"digests": sha256(BODY)}},
         {"options": {"digest": "md5"}},
-        {"options": {"bucket": lambda stop: TokenBucket(1e9, stop)}},
+        {"options": {"limit_rate": 1e9}},
         {"served": {"chunked": True}},
         {"served": {"no_length": True}},
         {"tls": True},

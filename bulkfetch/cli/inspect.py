@@ -27,14 +27,18 @@ _DEST = click.argument("dest", type=click.Path(file_okay=False))
     help="""\b
 Examples:
   bulkfetch status data
+  bulkfetch status data --by-host
   bulkfetch status data --json
 
 Show what the journal of DEST knows: totals by state and failure kind.""",
 )
 @_DEST
+@click.option("--by-host", is_flag=True, help="Entries host by host, and how each was asked last.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def status(dest: str, as_json: bool) -> int:
+def status(dest: str, by_host: bool, as_json: bool) -> int:
     """Run `status`."""
+    if by_host:
+        return _by_host(dest, as_json=as_json)
     with open_journal(dest) as journal:
         states, kinds, last = journal.counts(), journal.failure_counts(), journal.last_run()
     if as_json:
@@ -47,6 +51,16 @@ def status(dest: str, as_json: bool) -> int:
         click.echo(f"  {count:>9,}    failed: {kind}")
     if states.get("pending") or kinds:
         click.echo("run the same command again to go on with what is left")
+    return EXIT_OK
+
+
+def _by_host(dest: str, *, as_json: bool) -> int:
+    from bulkfetch.cli.byhost import host_lines, hosts_of
+
+    with open_journal(dest) as journal:
+        hosts = hosts_of(journal)
+    for line in [json.dumps({"dest": dest, "hosts": hosts})] if as_json else host_lines(hosts):
+        click.echo(line)
     return EXIT_OK
 
 

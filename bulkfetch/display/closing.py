@@ -34,6 +34,7 @@ KINDS: dict[str, tuple[str, bool]] = {
     "range": ("the server sent another part than asked for", True),
     "redirect": ("a redirect that is not followed", False),
     "reset": ("the connection was lost", True),
+    "robots": ("the host's robots.txt does not allow it", False),
     "server": ("the server had an error of its own", True),
     "size": ("the length is not the one the manifest declares", False),
     "slow": ("slower than --min-speed", True),

@@ -26,13 +26,13 @@ class Flood:
         self._interval = FIRST_REPORT
         self._due: float | None = None
 
-    def admits(self, kind: str, source: str) -> bool:
+    def admits(self, kind: str, source: str, most: int = LINES_PER_GROUP) -> bool:
         """Say whether one more line of this kind may be shown; if not, it is counted as held back."""
         group = (kind, source)
         if group not in self._seen and len(self._seen) >= GROUPS:
             group = (kind, MANY)
         seen = self._seen.setdefault(group, 0)
-        if seen < LINES_PER_GROUP and self._tokens >= 1.0:
+        if seen < most and self._tokens >= 1.0:
             self._seen[group] = seen + 1
             self._tokens -= 1.0
             return True

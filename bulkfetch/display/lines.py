@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from bulkfetch import events
-from bulkfetch.display.flood import Flood
+from bulkfetch.display.flood import LINES_PER_GROUP, Flood
 from bulkfetch.formatting import format_duration, format_size
 from bulkfetch.models import Outcome, Status
 from bulkfetch.safetext import clean
 
 NAME_LIMIT, REASON_LIMIT = 300, 500  # characters; the journal has the rest
+_OF_A_HOST = frozenset({"auth", "deferred", "host-down"})  # failures of entries that were not even asked for
+_OF_CREDENTIALS = frozenset({401, 407})  # what is wrong once is wrong for all of a host's entries
 _LEVELS = {"info": "note", "error": "error"}
 
 
@@ -56,8 +58,8 @@ class Lines:
         lines, self._pending = self._pending, []
         return lines + [clean(line) for line in self._flood.rest()]
 
-    def _admits(self, kind: str, source: str) -> bool:
-        return self._verbose or self._flood.admits(kind, source)
+    def _admits(self, kind: str, source: str, most: int = LINES_PER_GROUP) -> bool:
+        return self._verbose or self._flood.admits(kind, source, most)
 
     def _add(self, word: str, *rest: str) -> None:
         self._pending.append("  ".join((word, *filter(None, rest))))
@@ -75,7 +77,12 @@ class Lines:
     def _failed(self, outcome: Outcome) -> None:
         failure = outcome.failure
         kind = failure.kind if failure else "internal"
-        if self._admits(kind, _authority(outcome.url)):
+        status = failure.status_code if failure else None
+        if not outcome.attempts and kind in _OF_A_HOST:
+            kind, most = f"{kind} (not asked)", 1  # the same words for each of its entries
+        else:
+            most = 1 if status in _OF_CREDENTIALS else LINES_PER_GROUP
+        if self._admits(kind, _authority(outcome.url), most):
             reason = failure.message if failure and failure.message else kind
             self._add("failed", _name(outcome), clean(reason, REASON_LIMIT))
 

@@ -12,6 +12,7 @@ from bulkfetch.journal.database import Database
 from bulkfetch.journal.records import failure_record, transient_kinds
 from bulkfetch.journal.rows import Row, parse_row
 from bulkfetch.models import Status
+from bulkfetch.urls import origin_of
 
 _PAGE = 500  # rows; between pages no lock is held
 
@@ -31,6 +32,12 @@ class Reading:
         """Return how many entries failed by kind."""
         rows = self._database.fetch("SELECT kind, count(*) FROM entries WHERE state = 'failed' GROUP BY kind")
         return {kind: count for kind, count in rows if isinstance(kind, str)}
+
+    def host_counts(self) -> Iterator[tuple[str, str, str, int]]:
+        """Yield origin, state, kind of failure ("" for none) and how many entries those are."""
+        for start, state, kind, count in self._database.fetch(schema.BY_HOST):
+            if state in set(Status):
+                yield _origin(start), state, kind if isinstance(kind, str) else "", count
 
     def last_run(self) -> dict[str, Any] | None:
         """Return the last run as a JSON-ready record; `finished` is None while it goes on or was killed."""
@@ -79,6 +86,13 @@ class Reading:
         while rows := self._database.fetch(query, (last, end, _PAGE)):
             yield from rows
             last = rows[-1][0]
+
+
+def _origin(start: Any) -> str:
+    try:
+        return str(origin_of(f"{start}/"))
+    except ValueError:  # an edited row
+        return "?"
 
 
 def _parse_summary(text: Any) -> dict[str, Any]:

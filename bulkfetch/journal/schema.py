@@ -100,6 +100,12 @@ FAILED = (
     "SELECT id, url, path, kind, status_code, message, attempts, entry FROM entries"
     " WHERE id > ? AND id <= ? AND state = 'failed' ORDER BY id LIMIT ?"
 )
+_HOST = "instr(url, '://') + 3"  # where it begins in a URL
+_PATH = f"{_HOST} + instr(substr(url, {_HOST}) || '/', '/') - 1"
+BY_HOST = (
+    f"SELECT substr(url, 1, {_PATH} - 1) AS start, state, kind, count(*)"
+    " FROM entries GROUP BY start, state, kind"
+)
 ADD_PENDING = _upsert("id key owns path url source line run state", "owns path url source line run state")
 # A failure leaves the facts of the file that is there from before (fault F07).
 SETTLE_FINISHED = _upsert(

@@ -76,6 +76,10 @@ class Policies:
         found = self._gather(self._choose(url))
         return [explain(key, found[key].value, found[key].where) for key in sorted(found)]
 
+    def settings(self, key: str) -> set[Any]:
+        """Return every value that some section gives `key`."""
+        return {section.values[key].value for section in self._sections if key in section.values}
+
     def unmatched(self) -> list[str]:
         """Return the sections that no URL asked about so far was in, one line each."""
         used = {index for chosen in list(self._merged) for index in chosen}

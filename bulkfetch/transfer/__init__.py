@@ -3,5 +3,6 @@
 from bulkfetch.transfer.attempt import run_attempt
 from bulkfetch.transfer.beside import Cores
 from bulkfetch.transfer.context import Context
+from bulkfetch.transfer.gate import Gate
 
-__all__ = ["Context", "Cores", "run_attempt"]
+__all__ = ["Context", "Cores", "Gate", "run_attempt"]

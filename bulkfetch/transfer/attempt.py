@@ -57,6 +57,9 @@ def run_attempt(task: Task, context: Context) -> Attempt:
         hops=trail.hops,
         came_from_public=trail.is_public,
         refreshed=trail.is_renewed,
+        started=started,
+        rate_limit=trail.rate_limit,
+        crawl_delay=trail.crawl_delay,
     )
 
 

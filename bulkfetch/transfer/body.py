@@ -186,7 +186,8 @@ class Body:
         return plan_request(self.left, digest_known=bool(self._entry.digests))
 
     def _read_all(self, reply: Reply, plan: BodyPlan, decoder: Decoder | None) -> None:
-        bucket, lease = self._context.bucket, self._context.lease
+        lease = self._context.lease
+        bucket = self._context.buckets.choose(self._task.origin, self._policy.limit_rate)
         is_limited = not isinstance(bucket, NoLimit)
         size = min(_CHUNK if plan.size is None else max(plan.size - plan.start, 1), _CHUNK, bucket.chunk)
         is_large = plan.size is not None and plan.size >= _JOURNALLED

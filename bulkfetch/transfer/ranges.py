@@ -127,7 +127,8 @@ class Ranges:
         assert share is not None  # begun
         assert claim is not None
         assert part is not None
-        bucket, lease = context.bucket, context.lease
+        policy = context.policies.for_url(self._task.url)
+        bucket, lease = context.buckets.choose(self._task.origin, policy.limit_rate), context.lease
         is_limited = not isinstance(bucket, NoLimit)
         size = min(_CHUNK, bucket.chunk)
         while share.left(claim) and (data := reply.read(size)):

@@ -7,7 +7,7 @@ import base64
 from bulkfetch import errors
 from bulkfetch.addresses import is_public
 from bulkfetch.exchange import Reply
-from bulkfetch.models import Head, Task
+from bulkfetch.models import Head, RateLimit, Task
 from bulkfetch.retry import REDIRECTS
 from bulkfetch.safetext import register_secret
 from bulkfetch.screening import refuse_url
@@ -29,6 +29,8 @@ class Trail:
         self.url = task.url  # asked last
         self.hops = task.hops
         self.is_renewed = False  # it ends with a URL that `refresh_url` has given
+        self.rate_limit: RateLimit | None = None  # told by the last answer
+        self.crawl_delay: float | None = None  # told by robots.txt
         self.is_public = task.came_from_public and task.hops > 0  # a public address has redirected us
 
     def follow(self, asked: Fields) -> Reply | str:
@@ -44,9 +46,11 @@ class Trail:
         request = first_request(self._task)
         headers = fields_for({**self._own_headers(), **dict(asked)}, self._task, request)
         while True:
+            self._pass_gate()
             reply = context.exchange.open(
                 origin, self.url, headers, context.lease, public_only=self.is_public, request=request
             )
+            self.rate_limit = reply.head.rate_limit
             if reply.head.status not in REDIRECTS:
                 return reply
             reply.close()
@@ -58,6 +62,21 @@ class Trail:
             if origin_of(target) != origin:
                 return target
             self.url = target
+
+    def _pass_gate(self) -> None:
+        """Ask robots.txt where the policy wants that; raises `RobotsRefused`."""
+        context, origin = self._context, self._task.origin
+        if context.gate is None or (mode := context.policies.for_origin(origin).robots) == "off":
+            return
+        try:
+            delay = context.gate.check(origin, self.url, context.lease)
+            self.crawl_delay = delay if mode == "obey" else 0.0
+        except errors.RobotsRefused as exc:
+            self.crawl_delay = 0.0
+            if mode == "obey":
+                raise
+            if notice := context.gate.warning(origin, f"{self.url}: {exc}"):
+                context.emit(notice)
 
     def _target(self, head: Head) -> str:
         """Return where a redirect leads; raises `RedirectRefused` when it is not followed."""

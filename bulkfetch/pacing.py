@@ -1,0 +1,84 @@
+"""The request rate of a host that refuses what is past its limit and never tells the limit.
+
+Pure: times are monotonic seconds and arguments. One object per host, changed by the scheduler alone.
+"""
+
+from __future__ import annotations
+
+import math
+
+_RARE = 60.0  # seconds; a host that refuses less often than this is left to its cooldowns
+_FEW = 5  # accepted requests from which a rate can be told
+_BELOW = 0.97  # of what was measured: a little less than too much
+_BACK = 0.96  # of the rate at which a host refused
+_WINDOW = 1.0  # seconds; hardly a limit is counted over less
+_SOON = 3.0  # seconds; a refusal so early means that the rate was far off
+_SEARCH = 6.0  # seconds in which a rate grows e-fold until the first refusal at it
+_PROBE = 250.0  # seconds in which it does so from then on, slowly at first
+_LONGEST_PROBE = 600.0
+_SLOWEST = 1 / 60.0  # requests a second
+_FREE = 500.0  # requests a second from which keeping to a rate is of no use
+
+
+class Pacer:
+    """Learns the rate from what was accepted between two refusals; then probes upward (AIMD on the rate).
+
+    One refusal means nothing yet: a cooldown follows, as ever. From the second on requests are spaced.
+    The rate grows fast until it is refused once, and is then held just below, ever longer.
+    """
+
+    __slots__ = ("_accepted", "_base", "_first", "_probe", "_since")
+
+    def __init__(self, resume: float) -> None:
+        """Note the first refusal, after which requests start again at `resume`."""
+        self._accepted = 0
+        self._since = self._first = resume  # when requests started again, and when the first answer came
+        self._base = 0.0  # requests a second at `_since`; 0: not known
+        self._probe = 0.0  # seconds; 0: the rate has not been refused yet
+
+    @property
+    def is_pacing(self) -> bool:
+        """Say whether a rate is known."""
+        return self._base > 0
+
+    def accept(self, now: float) -> None:
+        """Count an answer that was no refusal."""
+        if now < self._since:
+            return  # begun before the refusal
+        if not self._accepted:
+            self._first = now
+        self._accepted += 1
+
+    def refuse(self, now: float, resume: float) -> None:
+        """Learn from a refusal at `now`, after which requests start again at `resume`."""
+        seconds = max(now - self._since, 0.0)
+        seconds_open = max(
+            now - self._first, resume - now, _WINDOW
+        )  # a burst is paid for by the wait after it
+        measured = self._accepted / seconds_open
+        if self._base and not self._accepted:
+            self._base = min(self.rate(now), self._base)  # still closed: nothing is learnt of the rate
+        elif self._base:
+            rate = self.rate(now)
+            lower = rate * _BACK
+            if self._accepted >= _FEW and seconds < _SOON:
+                lower = min(max(measured * _BELOW, rate / 2), lower)
+            self._base = lower
+            self._probe = min(self._probe * 1.5, _LONGEST_PROBE) if self._probe else _PROBE
+        elif self._accepted < _FEW and seconds < _RARE:
+            return  # refused again at once: the time goes on in which the next ones are counted
+        elif seconds < _RARE:
+            self._base = measured * _BELOW
+        self._base = self._base and max(self._base, _SLOWEST)
+        self._since, self._accepted = resume, 0
+
+    def rate(self, now: float) -> float:
+        """Return the requests a second that may start now."""
+        seconds = max(now - self._since, 0.0)
+        growth = (seconds / self._probe) ** 2 if self._probe else seconds / _SEARCH
+        return min(self._base * math.exp(min(growth, 50.0)), _FREE)
+
+    def spacing(self, now: float) -> float:
+        """Return the least seconds between the starts of two requests; 0: as they come."""
+        rate = self.rate(now)
+        return 1.0 / rate if 0.0 < rate < _FREE else 0.0
