@@ -43,6 +43,8 @@ _MAPPED: tuple[tuple[type[Exception], type[errors.TransferError], str], ...] = (
 
 def map_error(exc: BaseException) -> errors.TransferError:
     """Return what a foreign exception, or the cause inside it, means to us."""
+    if isinstance(exc, errors.TransferError):
+        return exc
     chain = _causes(exc)
     for cause in chain:
         if isinstance(cause, errors.TransferError):

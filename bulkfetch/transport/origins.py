@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
@@ -12,18 +11,15 @@ import requests
 from bulkfetch.auth import text_of
 from bulkfetch.config import FetchConfig
 from bulkfetch.errors import NotAuthorised, UsageError
-from bulkfetch.headers import parse_head
-from bulkfetch.models import Head, Origin
+from bulkfetch.models import Origin
 from bulkfetch.policy import HostPolicy, Policies
-from bulkfetch.safetext import clean
 from bulkfetch.tls import TlsContexts
-from bulkfetch.transport.answers import Answer
 from bulkfetch.transport.applied import Applied
 from bulkfetch.transport.current import PeerOf, current, host_part
 from bulkfetch.transport.mapping import map_error
 from bulkfetch.transport.oauth import Route
 from bulkfetch.transport.proxies import proxy_for
-from bulkfetch.transport.reply import Reply
+from bulkfetch.transport.reply import Reply, read_head
 from bulkfetch.transport.sessions import OriginSession
 from bulkfetch.watchdog import Lease
 
@@ -82,9 +78,8 @@ class Transport:
         current.peer = None
         response: requests.Response | None = None
         try:
-            lease.enter("the answer's head", current.head_seconds)
             response = session.send("GET", url, headers, policy)
-            head = _read_head(response)
+            head = read_head(response)
         except BaseException as exc:
             if response is not None:
                 response.close()
@@ -171,11 +166,3 @@ def route_through(origin: Origin, policy: HostPolicy, config: FetchConfig) -> st
         return text_of(policy.proxy) or None
     except UsageError as exc:
         raise NotAuthorised(f"no proxy for {origin}: {exc}") from exc
-
-
-def _read_head(response: requests.Response) -> Head:
-    answer = getattr(response.raw, "_original_response", None)
-    if isinstance(answer, Answer):
-        return answer.head
-    reason = clean(response.reason or "", 80)  # an adapter of the caller's own
-    return parse_head(response.status_code, reason, response.raw.headers.iteritems(), time.time())

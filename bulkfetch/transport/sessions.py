@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from email.message import Message
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.cookies import MockRequest, get_cookie_header
 from requests.structures import CaseInsensitiveDict
 
+from bulkfetch.errors import NotAuthorised
 from bulkfetch.models import Origin
 from bulkfetch.policy import HostPolicy
 from bulkfetch.transport.applied import Applied, apply_policy
 from bulkfetch.transport.connections import POOLS
-from bulkfetch.transport.current import present_lease
+from bulkfetch.transport.cookies import OriginCookies
+from bulkfetch.transport.current import current, present_lease
+from bulkfetch.transport.login import LoginSession, is_expired
 from bulkfetch.transport.oauth import Route
+from bulkfetch.transport.reply import read_head
+from bulkfetch.transport.resending import drain
 
-_MOST_COOKIES = 64  # per origin (fault X07)
 _SEND = HTTPAdapter.send
 
 
@@ -63,17 +65,6 @@ class _Adapter(HTTPAdapter):
         """Nothing to do: the TLS context verifies."""
 
 
-class _Fields:
-    """An answer as the cookie jar wants it."""
-
-    def __init__(self, fields: Message) -> None:
-        self._fields = fields
-
-    def info(self) -> Message:
-        """Return the header fields."""
-        return self._fields
-
-
 def is_replaced() -> bool:
     """Say whether a test stands in for the adapter, as the `responses` library does."""
     return HTTPAdapter.send is not _SEND
@@ -95,6 +86,9 @@ class OriginSession:
         proxy: URL of the proxy to go through.
         tls: how TLS connections verify.
         route_to: how a request to another origin, such as a token endpoint, travels.
+
+    Raises:
+        NotAuthorised: the cookies to begin with cannot be had.
     """
 
     def __init__(
@@ -124,6 +118,11 @@ class OriginSession:
             "cert": None,
             "proxies": {origin.scheme: proxy} if proxy else {},
         }
+        self._cookies = OriginCookies(origin, policy.cookies, session.cookies)
+        self._login: LoginSession | None = None
+        if policy.login is not None:
+            adopt = self._cookies.adopt
+            self._login = LoginSession(policy.login, origin, self._headers, adopt, route_to, _check_lease)
 
     def applied(self, policy: HostPolicy) -> Applied:
         """Return what `policy` adds to requests here; its secrets are asked for the first time."""
@@ -143,6 +142,27 @@ class OriginSession:
         self, method: str, url: str, headers: Mapping[str, str], policy: HostPolicy
     ) -> requests.Response:
         """Send one request under `policy` and return when the head of its answer is here."""
+        login = self._login
+        if login is None:
+            return self._send_once(method, url, headers, policy)
+        number = login.ensure()
+        response = self._send_once(method, url, headers, policy)
+        if not is_expired(read_head(response), login.expiry):
+            return response
+        drain(response)
+        response.close()
+        if login.renew(number):
+            response = self._send_once(method, url, headers, policy)
+            if not is_expired(read_head(response), login.expiry):
+                return response
+            login.was_in_vain()
+            response.close()
+        status = response.status_code
+        raise NotAuthorised(f"the server answered {status}, also after a new login", status_code=status)
+
+    def _send_once(
+        self, method: str, url: str, headers: Mapping[str, str], policy: HostPolicy
+    ) -> requests.Response:
         applied = self.applied(policy)
         request = requests.PreparedRequest()
         request.method = method
@@ -154,16 +174,12 @@ class OriginSession:
             self._add_cookies(request)
         if applied.auth is not None:
             request.prepare_auth(applied.auth, url)
+        present_lease().enter("the answer's head", current.head_seconds)
         return self._session.send(request, **self._options)
 
     def keep_cookies(self, url: str, values: Sequence[str]) -> None:
         """Take cookies that came over another connection of this origin."""
-        fields = Message()
-        for value in values:
-            fields["Set-Cookie"] = value
-        request = requests.PreparedRequest()
-        request.url, request.headers = url, CaseInsensitiveDict()
-        self._session.cookies.extract_cookies(_Fields(fields), MockRequest(request))  # type: ignore[arg-type]
+        self._cookies.keep(url, values)
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -171,13 +187,8 @@ class OriginSession:
 
     def _add_cookies(self, request: requests.PreparedRequest) -> None:
         """Add the origin's cookies to those the user gave, which stay."""
-        jar = self._session.cookies
-        if len(jar) > _MOST_COOKIES:
-            jar.clear()
-            return
         given = request.headers.pop("Cookie", None)  # the jar adds nothing to a request that has some
-        cookies = get_cookie_header(jar, request)  # type: ignore[no-untyped-call]
-        if together := "; ".join(filter(None, (given, cookies))):
+        if together := "; ".join(filter(None, (given, self._cookies.field_for(request)))):
             request.headers["Cookie"] = together
 
 
