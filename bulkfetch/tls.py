@@ -39,7 +39,17 @@ class TlsContexts:
             TlsFailed: the CA bundle cannot be read (fault S04), or the trust store is not installed.
             NotAuthorised: the client certificate cannot be used.
         """
-        settings = _Settings(policy.verify, policy.tls_min, policy.client_cert)
+        return self._get(_Settings(policy.verify, policy.tls_min, policy.client_cert))
+
+    def get_for_proxy(self, policy: HostPolicy) -> ssl.SSLContext:
+        """Return the context of connections to a proxy: it is verified, and shown no client certificate.
+
+        Raises:
+            TlsFailed: as `get` does.
+        """
+        return self._get(_Settings(policy.verify or True, policy.tls_min, None))
+
+    def _get(self, settings: _Settings) -> ssl.SSLContext:
         with self._lock:
             context = self._made.get(settings)
             if context is None:

@@ -18,9 +18,9 @@ from bulkfetch.transport.applied import Applied
 from bulkfetch.transport.current import PeerOf, current, host_part
 from bulkfetch.transport.mapping import map_error
 from bulkfetch.transport.oauth import Route
-from bulkfetch.transport.proxies import proxy_for
+from bulkfetch.transport.proxies import check_proxy, is_https, proxy_for
 from bulkfetch.transport.reply import Reply, read_head
-from bulkfetch.transport.sessions import OriginSession
+from bulkfetch.transport.sessions import OriginSession, Way
 from bulkfetch.watchdog import Lease
 
 _MOST_SESSIONS = 256  # sessions kept; idle ones beyond are closed, oldest use first
@@ -134,8 +134,13 @@ class Transport:
 
     def _make_session(self, origin: Origin) -> OriginSession:
         policy = self._policies.for_origin(origin)
+        proxy = route_through(origin, policy, self._config)
         tls = self._contexts.get(policy) if origin.scheme == "https" else None
-        return OriginSession(origin, policy, route_through(origin, policy, self._config), tls, self._route_to)
+        proxy_tls = self._contexts.get_for_proxy(policy) if is_https(proxy) else None
+        try:
+            return OriginSession(origin, policy, Way(proxy, tls, proxy_tls), self._route_to)
+        except UsageError as exc:
+            raise NotAuthorised(f"no proxy for {origin}: {exc}") from exc
 
     def _route_to(self, origin: Origin) -> Route:
         session = self._acquire(origin)
@@ -158,11 +163,13 @@ def route_through(origin: Origin, policy: HostPolicy, config: FetchConfig) -> st
     """Return the URL of the proxy that `origin` is asked through.
 
     Raises:
-        NotAuthorised: the proxy's URL is a secret that cannot be had.
+        NotAuthorised: the proxy's URL is a secret that cannot be had, or is none.
     """
-    if policy.proxy is None:
-        return proxy_for(origin, config.proxies, config.no_proxy)
     try:
-        return text_of(policy.proxy) or None
+        if policy.proxy is None:
+            proxy = proxy_for(origin, config.proxies, config.no_proxy)
+        else:
+            proxy = text_of(policy.proxy) or None
+        return None if proxy is None else check_proxy(proxy)
     except UsageError as exc:
         raise NotAuthorised(f"no proxy for {origin}: {exc}") from exc

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
+from urllib.parse import unquote, urlsplit
 
+from bulkfetch.errors import UsageError
 from bulkfetch.models import Origin
+from bulkfetch.policy import PROXY_SCHEMES
+from bulkfetch.safetext import register_secret
 
 
 def proxy_for(origin: Origin, proxies: Iterable[tuple[str, str]], no_proxy: str) -> str | None:
@@ -23,6 +27,31 @@ def proxy_for(origin: Origin, proxies: Iterable[tuple[str, str]], no_proxy: str)
         return None
     patterns = (pattern.strip().lower() for pattern in no_proxy.split(","))
     return None if any(_matches(pattern, origin) for pattern in patterns if pattern) else proxy
+
+
+def check_proxy(proxy: str) -> str:
+    """Return the URL of a proxy with its credentials registered; one without a scheme is an HTTP proxy.
+
+    Raises:
+        UsageError: it is not the URL of a proxy; it is not told, as it may hold a password.
+    """
+    url = proxy if "://" in proxy else f"http://{proxy}"
+    try:
+        parts = urlsplit(url)
+        has_port = parts.port is None or parts.port > 0
+    except ValueError:
+        has_port = False
+    if not has_port or parts.scheme.lower() not in PROXY_SCHEMES or not parts.hostname:
+        raise UsageError(f"a proxy is a URL whose scheme is one of {', '.join(PROXY_SCHEMES)}")
+    if parts.password:
+        register_secret(parts.password)
+        register_secret(unquote(parts.password), unquote(parts.username or ""))
+    return url
+
+
+def is_https(proxy: str | None) -> bool:
+    """Say whether the connection to the proxy itself is TLS."""
+    return proxy is not None and proxy.lower().startswith("https:")
 
 
 def _matches(pattern: str, origin: Origin) -> bool:

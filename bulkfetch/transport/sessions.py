@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -21,27 +21,43 @@ from bulkfetch.transport.login import LoginSession, is_expired
 from bulkfetch.transport.oauth import Route
 from bulkfetch.transport.reply import read_head
 from bulkfetch.transport.resending import drain
+from bulkfetch.transport.socks import SOCKS_POOLS, is_socks, parse_socks
 
 _SEND = HTTPAdapter.send
+
+
+class Way(NamedTuple):
+    """How connections to an origin are made."""
+
+    proxy: str | None = None  # URL of the proxy to go through
+    tls: ssl.SSLContext | None = None  # how the origin is verified
+    proxy_tls: ssl.SSLContext | None = None  # how the proxy is; it is never shown a client certificate
 
 
 class _Adapter(HTTPAdapter):
     """Uses our connections, through a proxy too; never retries by itself."""
 
-    def __init__(self, origin: Origin, per_host: int, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, origin: Origin, per_host: int, way: Way) -> None:
         self._host_params = {"scheme": origin.scheme, "host": origin.host, "port": origin.port}
-        self._pool_options = {"ssl_context": tls} if tls is not None else {}
+        self._way = way
+        # What a plain request to an HTTPS proxy travels in is the proxy's own TLS.
+        tls = way.tls or way.proxy_tls
+        self._pool_options: dict[str, Any] = {"ssl_context": tls} if tls is not None else {}
+        self._pools = POOLS
+        if is_socks(way.proxy):
+            self._pools = SOCKS_POOLS
+            self._pool_options["_socks_options"] = {"proxy": parse_socks(way.proxy or "")}
         self._pool: Any = None
         super().__init__(pool_connections=1, pool_maxsize=per_host, max_retries=0)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:
         super().init_poolmanager(connections, maxsize, block, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = POOLS
+        self.poolmanager.pool_classes_by_scheme = self._pools
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         known = proxy in self.proxy_manager
-        created = super().proxy_manager_for(proxy, **kwargs)
-        if not known and not proxy.lower().startswith("socks"):
+        created = super().proxy_manager_for(proxy, **{**kwargs, "proxy_ssl_context": self._way.proxy_tls})
+        if not known:
             created.pool_classes_by_scheme = POOLS
         return created
 
@@ -83,8 +99,7 @@ class OriginSession:
     Args:
         origin: whom it asks.
         policy: what holds for the origin as a whole.
-        proxy: URL of the proxy to go through.
-        tls: how TLS connections verify.
+        way: how its connections are made.
         route_to: how a request to another origin, such as a token endpoint, travels.
 
     Raises:
@@ -95,8 +110,7 @@ class OriginSession:
         self,
         origin: Origin,
         policy: HostPolicy,
-        proxy: str | None,
-        tls: ssl.SSLContext | None,
+        way: Way,
         route_to: Callable[[Origin], Route],
     ) -> None:
         self.origin = origin
@@ -108,7 +122,7 @@ class OriginSession:
         session.trust_env = False
         self._headers = {"User-Agent": policy.user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
         session.adapters.clear()
-        self._adapter = _Adapter(origin, policy.per_host, tls)
+        self._adapter = _Adapter(origin, policy.per_host, way)
         session.mount(f"{origin.scheme}://", self._adapter)
         self._options: dict[str, Any] = {
             "stream": True,
@@ -116,7 +130,7 @@ class OriginSession:
             "timeout": (policy.connect_timeout, policy.idle_timeout),
             "verify": True,
             "cert": None,
-            "proxies": {origin.scheme: proxy} if proxy else {},
+            "proxies": {} if is_socks(way.proxy) or not way.proxy else {origin.scheme: way.proxy},
         }
         self._cookies = OriginCookies(origin, policy.cookies, session.cookies)
         self._login: LoginSession | None = None
