@@ -9,8 +9,7 @@ from bulkfetch.config import FetchConfig
 from bulkfetch.errors import UsageError
 from bulkfetch.models import Head, Origin
 from bulkfetch.policy import NO_COOKIES, HostPolicy, Policies
-from bulkfetch.tls import TlsContexts
-from bulkfetch.transport import Applied, Transport, is_replaced, route_through
+from bulkfetch.transport import Applied, Transport, contexts_of, is_replaced, route_through
 from bulkfetch.watchdog import Lease
 from bulkfetch.wire import Wire
 
@@ -71,24 +70,32 @@ class Exchange:
             )
         self._config = config
         self._policies = policies = policies or Policies(config)
-        contexts = TlsContexts()
+        contexts = contexts_of(config)
         self._general = Transport(config, policies, contexts, most_sessions=most_origins)
         self._wire = Wire(config, policies, contexts, most_origins=most_origins)
         self._ways: dict[tuple[Origin, HostPolicy], _Way] = {}
         self._with_cookies: set[Origin] = set()
 
     def open(
-        self, origin: Origin, url: str, headers: Mapping[str, str], lease: Lease, *, public_only: bool = False
+        self,
+        origin: Origin,
+        url: str,
+        headers: Mapping[str, str],
+        lease: Lease,
+        *,
+        public_only: bool = False,
+        named: bool = True,
     ) -> Reply:
-        """Send a GET and return the reply once its head is here; redirects are not followed.
+        """Send a GET and return the reply once its head is here; for the arguments see `Transport.open`.
 
         Raises:
             TransferError: no usable answer came.
         """
         policy = self._policies.for_url(url)
         way = self._ways.get((origin, policy)) or self._choose(origin, policy)
-        if public_only or not way.is_plain or origin in self._with_cookies or is_replaced():
-            return self._general.open(origin, url, headers, lease, public_only=public_only)
+        is_bare = not named and self._config.client_cert is not None  # must not see our certificate
+        if public_only or is_bare or not way.is_plain or origin in self._with_cookies or is_replaced():
+            return self._general.open(origin, url, headers, lease, public_only=public_only, named=named)
         asked = url
         if way.applied is not None:
             asked, headers = way.applied.sent_url(url), {**way.applied.fields, **headers}

@@ -38,10 +38,11 @@ class Trail:
             TransferError: no final answer came.
         """
         origin, context = self._task.origin, self._context
+        named = origin_of(self._task.entry.urls[self._task.mirror]) == origin
         headers = {**self._own_headers(), **dict(asked)}
         while True:
             reply = context.exchange.open(
-                origin, self.url, headers, context.lease, public_only=self.is_public
+                origin, self.url, headers, context.lease, public_only=self.is_public, named=named
             )
             if reply.head.status not in REDIRECTS:
                 return reply

@@ -2,7 +2,7 @@
 
 The seam is small, so that another transport can stand in:
 
-    Transport.open(origin, url, headers, lease, public_only=False) -> Reply
+    Transport.open(origin, url, headers, lease, public_only=False, named=True) -> Reply
     Reply.head, Reply.peer, Reply.surplus, Reply.read(size) -> bytes, Reply.close()
     Transport.close()
 
@@ -14,11 +14,20 @@ import logging
 
 from bulkfetch.transport.applied import Applied
 from bulkfetch.transport.mapping import map_error
-from bulkfetch.transport.origins import Transport, route_through
+from bulkfetch.transport.origins import Transport, contexts_of, route_through
 from bulkfetch.transport.reply import Reply
 from bulkfetch.transport.sessions import is_replaced
 from bulkfetch.transport.versions import versions
 
-__all__ = ["Applied", "Reply", "Transport", "is_replaced", "map_error", "route_through", "versions"]
+__all__ = [
+    "Applied",
+    "Reply",
+    "Transport",
+    "contexts_of",
+    "is_replaced",
+    "map_error",
+    "route_through",
+    "versions",
+]
 
 logging.getLogger("urllib3").addHandler(logging.NullHandler())  # not on stderr unless the caller logs

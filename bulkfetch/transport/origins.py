@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 import requests
 
@@ -12,7 +14,7 @@ from bulkfetch.auth import text_of
 from bulkfetch.config import FetchConfig
 from bulkfetch.errors import NotAuthorised, UsageError
 from bulkfetch.models import Origin
-from bulkfetch.policy import HostPolicy, Policies
+from bulkfetch.policy import ClientCert, HostPolicy, Policies
 from bulkfetch.tls import TlsContexts
 from bulkfetch.transport.applied import Applied
 from bulkfetch.transport.current import PeerOf, current, host_part
@@ -48,14 +50,32 @@ class Transport:
     ) -> None:
         self._config = config
         self._policies = policies or Policies(config)
-        self._contexts = contexts or TlsContexts()
+        self._contexts = contexts or contexts_of(config)
+        # The command line's client certificate is for origins that the manifest names.
+        self._unnamed = (
+            self
+            if config.client_cert is None
+            else Transport(
+                replace(config, client_cert=None),
+                self._policies,
+                most_sessions=most_sessions,
+                peer_of=peer_of,
+            )
+        )
         self._most_sessions = most_sessions
         self._peer_of = peer_of
         self._sessions: OrderedDict[Origin, OriginSession] = OrderedDict()
         self._lock = threading.Lock()  # guards _sessions and each session's `users`
 
     def open(
-        self, origin: Origin, url: str, headers: Mapping[str, str], lease: Lease, *, public_only: bool = False
+        self,
+        origin: Origin,
+        url: str,
+        headers: Mapping[str, str],
+        lease: Lease,
+        *,
+        public_only: bool = False,
+        named: bool = True,
     ) -> Reply:
         """Send a GET and return the reply once its head is here; redirects are not followed.
 
@@ -65,10 +85,13 @@ class Transport:
             headers: sent besides those of every request.
             lease: ends the request from outside.
             public_only: refuse to talk to a private address.
+            named: the manifest names this origin; else a redirect led here.
 
         Raises:
             TransferError: no usable answer came.
         """
+        if not named and self._unnamed is not self:
+            return self._unnamed.open(origin, url, headers, lease, public_only=public_only)
         policy = self._policies.for_url(url)
         session = self._acquire(origin)
         current.lease = lease
@@ -119,6 +142,8 @@ class Transport:
             self._sessions.clear()
         for session in sessions:
             session.close()
+        if self._unnamed is not self:
+            self._unnamed.close()
 
     def _acquire(self, origin: Origin) -> OriginSession:
         known = self._sessions.get(origin)
@@ -138,13 +163,15 @@ class Transport:
         tls = self._contexts.get(policy) if origin.scheme == "https" else None
         proxy_tls = self._contexts.get_for_proxy(policy) if is_https(proxy) else None
         try:
-            return OriginSession(origin, policy, Way(proxy, tls, proxy_tls), self._route_to)
+            return OriginSession(origin, policy, Way(proxy, tls, proxy_tls), partial(self._route_to, origin))
         except UsageError as exc:
             raise NotAuthorised(f"no proxy for {origin}: {exc}") from exc
 
-    def _route_to(self, origin: Origin) -> Route:
-        session = self._acquire(origin)
-        self._release(session)
+    def _route_to(self, asking: Origin, origin: Origin) -> Route:
+        """Return how a request made for one origin travels to another, such as that of a token endpoint."""
+        owner = self if origin == asking else self._unnamed
+        session = owner._acquire(origin)
+        owner._release(session)
         return session.route
 
     def _pop_idle(self) -> list[OriginSession]:
@@ -157,6 +184,11 @@ class Transport:
     def _release(self, session: OriginSession) -> None:
         with self._lock:
             session.users -= 1
+
+
+def contexts_of(config: FetchConfig) -> TlsContexts:
+    """Return the TLS settings of a run, with the client certificate of its command line."""
+    return TlsContexts(ClientCert(config.client_cert) if config.client_cert else None)
 
 
 def route_through(origin: Origin, policy: HostPolicy, config: FetchConfig) -> str | None:
