@@ -5,6 +5,7 @@ from __future__ import annotations
 from bulkfetch.formatting import format_count, format_number_of
 
 LINES_PER_GROUP = 20  # lines shown of one kind from one host
+LINES_PER_REFUSAL = 1  # of kind auth: wrong credentials are one mistake, however many entries need them
 LINES_PER_SECOND = 10.0
 BURST = 20.0
 FIRST_REPORT, LONGEST_REPORT = 10.0, 300.0  # seconds between reports of what was held back
@@ -32,7 +33,8 @@ class Flood:
         if group not in self._seen and len(self._seen) >= GROUPS:
             group = (kind, MANY)
         seen = self._seen.setdefault(group, 0)
-        if seen < LINES_PER_GROUP and self._tokens >= 1.0:
+        most = LINES_PER_REFUSAL if kind == "auth" else LINES_PER_GROUP
+        if seen < most and self._tokens >= 1.0:
             self._seen[group] = seen + 1
             self._tokens -= 1.0
             return True
