@@ -22,6 +22,9 @@ __all__ = [
     "PolicyFile",
     "from_table",
     "parse_policy",
+    "policy_from_table",
     "read_policy",
     "user_policy_path",
 ]
+
+policy_from_table = from_table  # its name at the package's root, where "table" alone would say little
