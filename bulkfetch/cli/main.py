@@ -15,6 +15,7 @@ from bulkfetch.cli.get import get, plan
 from bulkfetch.cli.inspect import failed, status, verify
 from bulkfetch.errors import BulkfetchError, DestinationLocked, DiskFailed
 from bulkfetch.printing import flush_or_divert
+from bulkfetch.safetext import redact
 from bulkfetch.summary import EXIT_LOCKED, EXIT_SIGINT, EXIT_STOPPED, EXIT_USAGE
 
 EXAMPLES = """\b
@@ -100,5 +101,5 @@ class _Bug(BulkfetchError):
 
 def _say(exc: Exception, code: int) -> int:
     with contextlib.suppress(Exception):
-        click.echo(f"bulkfetch: {exc}", err=True)
+        click.echo(f"bulkfetch: {redact(str(exc))}", err=True)
     return code
