@@ -1,4 +1,4 @@
-"""A small SOCKS4(a) and SOCKS5(h) server that records whom it was asked for."""
+"""Small proxies: SOCKS4(a) and SOCKS5(h) with records of whom they are asked for, and TLS before others."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import struct
 import threading
 from typing import Self
 
+from faultserver import certificates
 from faultserver.tunnel import _pump, _shut
 
 
@@ -125,3 +126,40 @@ class SocksServer:
                 raise OSError("the client went away")
             data += more
         return data
+
+
+class TlsFront:
+    """Takes TLS off connections and passes the bytes on: in front of a tunnel, an HTTPS proxy."""
+
+    def __init__(self, port: int) -> None:
+        self._far = port
+        self._context = certificates.server_context("good", "127.0.0.1", client_cert=False)
+        self._open: list[socket.socket] = []
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.origin = f"https://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def __exit__(self, *_error: object) -> None:
+        _shut(self._socket)
+        self._socket.close()
+        for sock in self._open:
+            _shut(sock)
+        self._thread.join(2.0)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                sock, _ = self._socket.accept()
+                threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+
+    def _serve(self, sock: socket.socket) -> None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._far), 5) as far:
+            far.settimeout(None)
+            with self._context.wrap_socket(sock, server_side=True) as near:
+                self._open.append(near)
+                back = threading.Thread(target=_pump, args=(far, near), daemon=True)
+                back.start()
+                _pump(near, far)
+                _shut(far)
+                back.join(1.0)

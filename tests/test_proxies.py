@@ -8,8 +8,8 @@ import time
 
 import pytest
 from attempting import DATA, Attempts, assert_failed
-from faultserver import STALL
-from socksproxy import SocksServer
+from faultserver import STALL, certificates
+from socksproxy import SocksServer, TlsFront
 
 from bulkfetch.errors import UsageError
 from bulkfetch.extras import load_extra
@@ -150,23 +150,48 @@ def test_the_url_of_a_socks_proxy(url, found):
 # -- HTTP and HTTPS -------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def front():
+    """Return a function that puts TLS in front of a server; all are closed at the end."""
+    made = []
+
+    def make(server):
+        made.append(TlsFront(server.port))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.__exit__()
+
+
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
-def test_an_https_proxy(make_server, attempts, tls):
-    server, front = make_server(tls=tls), make_server(tls=True, client_cert=False)
-    behind = make_server(tunnel=True)
-    server.add("/a", body=DATA)
-    behind.add("/a", body=DATA)
-    front.add("/a", body=DATA)
-    client = attempts(f"https://me:{PASSWORD}@{front.netloc}", ca_bundle=server.ca_file)
-    done = client.fetch(server.url("/a"))
-    (asked,) = front.requests
-    assert "Proxy-Authorization" in asked.headers
-    if tls:  # this server speaks TLS or CONNECT, not both: how far it came is what counts
-        assert asked.target == server.netloc
-        assert_failed(done, "connect")
-    else:
+def test_an_https_proxy(make_server, attempts, front, tls):
+    server, proxy = make_server(tls=tls), make_server(tunnel=True)
+    for each in (server, proxy):
+        each.add("/a", body=DATA)
+    url = front(proxy).origin.replace("://", f"://me:{PASSWORD}@")
+    client = attempts(url, ca_bundle=certificates.ca_file())
+    for path in ("1.bin", "2.bin"):
+        done = client.fetch(server.url("/a"), path)
         assert done.failure is None, done.failure
-        assert asked.target == server.url("/a")
+    assert client.file("2.bin") == DATA
+    assert proxy.requests[0].target == (server.netloc if tls else server.url("/a"))
+    assert "Proxy-Authorization" in proxy.requests[0].headers
+    assert proxy.connections == 1
+    assert all("Proxy-Authorization" not in request.headers for request in server.requests)
+
+
+def test_a_stop_cuts_a_body_in_tls_within_tls(make_server, attempts, front):
+    server, proxy = make_server(tls=True), make_server(tunnel=True)
+    server.add("/a", body=DATA, cut=1000, cut_how="stall")
+    client = attempts(front(proxy).origin, ca_bundle=certificates.ca_file(), idle_timeout=30.0)
+    results = []
+    thread = threading.Thread(target=lambda: results.append(client.fetch(server.url("/a"))))
+    thread.start()
+    server.wait_until(lambda: any(request.sent for request in server.requests))
+    client.stop.set()
+    thread.join(5.0)
+    assert_failed(results[0], "stopped")
 
 
 def test_an_https_proxy_is_verified(make_server, attempts, server):
