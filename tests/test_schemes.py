@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, parse_qsl
 
 import pytest
 from awssignature import signature
-from faultserver import route
+from faultserver import certificates, route
 from leftovers import find_secrets
 from socksproxy import SocksServer
 
@@ -35,7 +35,6 @@ class Site:
         self.replace = {}
         self.env = {}
         self.wrong = {}
-        self.options = ()
         self.closing = []
         self.tokens = 0
         self.lock = threading.Lock()
@@ -148,7 +147,6 @@ def serve_oauth2(site, grant=None):
     host.add_generator(give)
     site.let_in(lambda request: request.headers.get("Authorization") == f"Bearer {TOKEN.format(site.tokens)}")
     site.replace["https://login.example.org"] = host.origin
-    site.options = ("--ca-bundle", host.ca_file)
     site.env, site.wrong = {"CLIENT_SECRET": GOOD}, {"CLIENT_SECRET": WRONG}
 
 
@@ -170,7 +168,6 @@ def serve_client_cert(site):
     site.let_in(lambda request: True)
     shutil.copy(site.server.client_cert_file, site.folder / "client.pem")
     (site.folder / "client.pem").chmod(0o600)
-    site.options = ("--ca-bundle", site.server.ca_file)
 
 
 def serve_netrc(site):
@@ -188,7 +185,6 @@ def serve_http_proxy(site, tls=False):
     if tls:
         site.let_in(lambda request: True)
         proxy.add_generator(lambda request: None if is_good(request) else route(status=407))
-        site.options = ("--ca-bundle", site.server.ca_file)
     else:
         site.refusal = {"status": 407, "body": b"no"}
         site.let_in(is_good, proxy)
@@ -232,27 +228,31 @@ SECRETS = (
 
 @pytest.fixture
 def run(make_server, tmp_path, run_bulkfetch):
-    """Return a function that sets up a scheme and fetches with it; no secret may be left anywhere."""
+    """Return a function that sets up schemes and fetches with all of them; no secret may be left anywhere."""
     folder, out = tmp_path / "policy", tmp_path / "out"
     folder.mkdir()
+    out.mkdir()
     sites = []
 
-    def fetch(name, serve, urls=3, *, wrong=False, env=None, verbose=True):
-        if name in EXTRAS:
-            pytest.importorskip(EXTRAS[name])
-        site = Site(make_server, folder)
-        sites.append(site)
-        serve(site)
-        addresses = [site.server.url(f"/{n}") for n in range(urls)]
+    def fetch(cases, urls, *options, wrong=False):
+        environment = {}
+        for name, serve in cases:
+            if name in EXTRAS:
+                pytest.importorskip(EXTRAS[name])
+            sites.append(Site(make_server, folder))
+            serve(sites[-1])
+            environment |= sites[-1].wrong if wrong else sites[-1].env
+        texts = [site.policy(name).read_text("utf-8") for site, (name, _) in zip(sites, cases, strict=True)]
+        (folder / "policy.toml").write_text("\n".join(texts), "utf-8")
+        (folder / "policy.toml").chmod(0o600)
+        addresses = [site.server.url(f"/{n}") for site in sites for n in range(urls)]
         recorded = ("--events", out / "events", "--failed", out / "failed", "--log-file", out / "log")
-        out.mkdir()
-        done = run_bulkfetch(
-            "get", *addresses, "-d", out / "data", "--config", site.policy(name), *recorded, *site.options,
-            *(["-vv"] if verbose else []), env=(site.wrong if wrong else site.env) | (env or {}),
-        )  # fmt: skip
+        trusted = ("--ca-bundle", certificates.ca_file())
+        where = ("-d", out / "data", "--config", folder / "policy.toml")
+        done = run_bulkfetch("get", *addresses, *where, *recorded, *trusted, *options, env=environment)
         left = find_secrets(SECRETS, (done.stdout, done.stderr), out, users=(USER, "bulkfetch", ""))
         assert left == []
-        return site, done
+        return sites, done
 
     yield fetch
     for site in sites:
@@ -266,24 +266,26 @@ def test_every_sample_has_its_test():
 
 @pytest.mark.parametrize(("name", "serve"), CASES, ids=IDS)
 def test_the_sample_lets_us_in(run, name, serve, tmp_path):
-    site, done = run(name, serve)
+    (site,), done = run([(name, serve)], 3, "-vv")
     assert done.returncode == 0, done.stderr
     assert [path.read_bytes() for path in sorted((tmp_path / "out" / "data").glob("?"))] == [b"yes"] * 3
     if name.startswith("oauth2"):
         assert site.tokens == 1, "asked for once"
 
 
-@pytest.mark.parametrize(
-    ("name", "serve"), [case for case in CASES if case[0] not in ("cookies", "netrc", "client-cert")],
-    ids=[name for name in IDS if name not in ("cookies", "netrc", "client-cert")],
-)  # fmt: skip
-def test_wrong_credentials_are_one_clear_line(run, name, serve):
-    _, done = run(name, serve, 5, wrong=True, verbose=False)
+NOTHING_TO_MISTYPE = ("cookies", "netrc", "client-cert")
+MISTAKES = [case for case in SCHEMES.items() if case[0] not in NOTHING_TO_MISTYPE]
+
+
+@pytest.mark.parametrize("cases", [MISTAKES, CASES[-1:]], ids=["all at once", "CONNECT"])
+def test_wrong_credentials_are_one_clear_line_a_host(run, cases):
+    sites, done = run(cases, 4, "--layout", "tree", wrong=True)
     assert done.returncode == 1
-    told = [line for line in done.stderr.splitlines() if line.startswith("failed ")]
-    assert len(told) == 1, done.stderr
-    assert re.search("401|403|407|login|token|refuses us", told[0]), told
-    assert "4 more of kind auth" in done.stderr
+    told = [line.split(maxsplit=2)[1:] for line in done.stderr.splitlines() if line.startswith("failed ")]
+    assert len({name.partition("/")[0] for name, _ in told}) == len(told) == len(sites), done.stderr
+    for _, why in told:
+        assert re.search("401|403|407|login|token|refuses us", why), told
+    assert "more of kind auth from 127.0.0.1:" in done.stderr
 
 
 def test_a_token_that_expires_is_renewed_once(run, tmp_path):
@@ -301,6 +303,6 @@ def test_a_token_that_expires_is_renewed_once(run, tmp_path):
         site.server = site.make_server()
         site.let_in(is_good)
 
-    site, done = run("oauth2", serve, 6)
+    (site,), done = run([("oauth2", serve)], 6)
     assert done.returncode == 0, done.stderr
     assert site.tokens == 2
