@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bulkfetch.fetcher import Fetcher, fetch
     from bulkfetch.manifest import read_manifest
     from bulkfetch.models import BadLine, Entry, Failure, Outcome, Status
+    from bulkfetch.policy import policy_from_table, read_policy
     from bulkfetch.summary import Summary
 
 # Public name -> module; loaded on first use, so that `bulkfetch --version` imports no requests.
@@ -35,7 +36,9 @@ _HOME = {
     "Summary": "summary",
     "UsageError": "errors",
     "fetch": "fetcher",
+    "policy_from_table": "policy",
     "read_manifest": "manifest",
+    "read_policy": "policy",
 }
 
 __all__ = [
@@ -53,7 +56,9 @@ __all__ = [
     "UsageError",
     "__version__",
     "fetch",
+    "policy_from_table",
     "read_manifest",
+    "read_policy",
 ]
 
 

@@ -58,6 +58,9 @@ class FetchConfig:
     headers: tuple[tuple[str, str], ...] = ()  # sent to origins the manifest names, not to redirect targets
     user_agent: str = USER_AGENT
     ca_bundle: str | None = None
+    client_cert: str | None = (
+        None  # with its key; shown to origins the manifest names, not to redirect targets
+    )
     proxies: tuple[tuple[str, str], ...] = ()  # (scheme, proxy URL)
     no_proxy: str = ""
     max_failures: int | None = None
@@ -87,5 +90,9 @@ class FetchConfig:
             raise UsageError(f"digest is one of {', '.join(ALGORITHMS)} or none, not {self.digest!r}")
         if self.untrusted and self.headers:
             raise UsageError("a header for every host does not go with untrusted: put it into a host section")
-        if self.ca_bundle is not None and not Path(self.ca_bundle).exists():
-            raise UsageError(f"the CA bundle {self.ca_bundle} does not exist")
+        self._check_files()
+
+    def _check_files(self) -> None:
+        for name, path in (("CA bundle", self.ca_bundle), ("client certificate", self.client_cert)):
+            if path is not None and not Path(path).exists():
+                raise UsageError(f"the {name} {path} does not exist")

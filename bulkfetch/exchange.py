@@ -11,8 +11,7 @@ from bulkfetch.config import FetchConfig
 from bulkfetch.errors import UsageError
 from bulkfetch.models import Head, Origin, Request
 from bulkfetch.policy import NO_COOKIES, HostPolicy, Policies
-from bulkfetch.tls import TlsContexts
-from bulkfetch.transport import is_replaced, route_through
+from bulkfetch.transport import contexts_of, is_replaced, route_through
 from bulkfetch.watchdog import Lease
 from bulkfetch.wire import Wire
 
@@ -85,7 +84,7 @@ class Exchange:
             )
         self._config = config
         self._policies = policies = policies or Policies(config)
-        self._contexts = TlsContexts()
+        self._contexts = contexts_of(config)
         self._most_origins = most_origins
         self._peer_of = peer_of
         self._general: Transport | None = None
@@ -103,18 +102,22 @@ class Exchange:
         *,
         public_only: bool = False,
         request: Request | None = None,
+        named: bool = True,
     ) -> Reply:
         """Send a request, by default a GET, and return the reply once its head is here; follows no redirect.
+
+        For the arguments see `Transport.open`.
 
         Raises:
             TransferError: no usable answer came.
         """
         policy = self._policies.for_url(url)
         way = self._ways.get((origin, policy)) or self._choose(origin, policy)
+        is_bare = not named and self._config.client_cert is not None  # must not see our certificate
         is_plain = way.is_plain and request is None and (not public_only or self._config.untrusted)
-        if not is_plain or origin in self._with_cookies or is_replaced():
-            general = self._by_requests()
-            return general.open(origin, url, headers, lease, public_only=public_only, request=request)
+        if is_bare or not is_plain or origin in self._with_cookies or is_replaced():
+            how = {"public_only": public_only, "named": named}
+            return self._by_requests().open(origin, url, headers, lease, request=request, **how)
         asked = url
         if way.applied is not None:
             asked, headers = way.applied.sent_url(url), {**way.applied.fields, **headers}

@@ -29,7 +29,7 @@ from bulkfetch.lock import DestinationLock
 from bulkfetch.manifest import as_entries
 from bulkfetch.models import Attempt, BadLine, Entry, Outcome, Task
 from bulkfetch.planner import Planner
-from bulkfetch.policy import Policies
+from bulkfetch.policy import Policies, PolicyFile
 from bulkfetch.run import Run
 from bulkfetch.scheduler import Scheduler
 from bulkfetch.screening import screen
@@ -58,7 +58,8 @@ class Fetcher:
 
     Args:
         config: how to behave; defaults to `FetchConfig()`.
-        policies: what holds for which host, made for the same `config`; None: the configuration alone.
+        policies: what holds for which host: what `read_policy` and `policy_from_table` return, the most
+            important first, or `Policies` made for the same `config`.
         displays: what is shown or written of the events.
         on_event: called with every event, in the thread that iterates; one that raises is not called
             again, and what it raised comes out of the iterator once the run has ended.
@@ -73,12 +74,16 @@ class Fetcher:
         self,
         config: FetchConfig | None = None,
         *,
-        policies: Policies | None = None,
+        policies: Policies | Iterable[PolicyFile] = (),
         displays: Iterable[Display] = (),
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         self.config = config or FetchConfig()
-        self._policies = policies or Policies(self.config)
+        self._warnings: tuple[str, ...] = ()
+        if not isinstance(policies, Policies):  # else whoever made them has told their warnings
+            policies = Policies(self.config, tuple(policies))
+            self._warnings = policies.warnings
+        self._policies = policies
         self.summary = Summary(dest=str(self.config.dest))
         self._displays = [display for display in displays if not isinstance(display, NullDisplay)]
         self._on_event = on_event
@@ -111,7 +116,7 @@ class Fetcher:
             lock = opening.enter_context(DestinationLock(self._store.state_dir))
             self._journal = opening.enter_context(contextlib.closing(Journal.open(self._store.state_dir)))
             self._closing = opening.pop_all()
-        self._notices = [lock.taken_over, *self._journal.notices]
+        self._notices = [lock.taken_over, *self._journal.notices, *self._warnings]
         return self
 
     def __exit__(
@@ -257,12 +262,15 @@ class Fetcher:
             display.refresh(now)
 
 
-def fetch(source: Source, dest: str | Path = ".", **options: Any) -> Iterator[Outcome]:
+def fetch(
+    source: Source, dest: str | Path = ".", *, policies: Iterable[PolicyFile] = (), **options: Any
+) -> Iterator[Outcome]:
     """Fetch every entry of `source` into `dest` and yield the outcomes as they become final.
 
     Args:
         source: URLs, mappings with manifest columns, or entries.
         dest: destination folder, created if need be.
+        policies: what holds for which host, the most important first.
         options: fields of `FetchConfig`.
 
     Raises:
@@ -273,7 +281,7 @@ def fetch(source: Source, dest: str | Path = ".", **options: Any) -> Iterator[Ou
         config = FetchConfig(dest=dest, **options)
     except TypeError as exc:
         raise UsageError(f"unknown option: {exc}") from exc
-    return _fetch(config, source)
+    return _fetch(config, source, policies)
 
 
 def fetch_one(url: str, config: FetchConfig, policies: Policies) -> Outcome:
@@ -284,8 +292,8 @@ def fetch_one(url: str, config: FetchConfig, policies: Policies) -> Outcome:
     raise UsageError("the URL cannot be asked for")
 
 
-def _fetch(config: FetchConfig, source: Source) -> Iterator[Outcome]:
-    with Fetcher(config) as fetcher:
+def _fetch(config: FetchConfig, source: Source, policies: Iterable[PolicyFile]) -> Iterator[Outcome]:
+    with Fetcher(config, policies=policies) as fetcher:
         yield from fetcher.run(source)
 
 

@@ -24,9 +24,14 @@ class _Settings(NamedTuple):
 
 
 class TlsContexts:
-    """The contexts of a run, shared by all connections whose policies agree. Safe for threads."""
+    """The contexts of a run, shared by all connections whose policies agree. Safe for threads.
 
-    def __init__(self) -> None:
+    Args:
+        client_cert: shown whatever a policy says; None: what the policy says.
+    """
+
+    def __init__(self, client_cert: ClientCert | None = None) -> None:
+        self._client_cert = client_cert
         self._made: dict[_Settings, ssl.SSLContext] = {}
         self._lock = threading.Lock()  # guards _made: the roots are read once, others wait for them
 
@@ -37,7 +42,17 @@ class TlsContexts:
             TlsFailed: the CA bundle cannot be read (fault S04), or the trust store is not installed.
             NotAuthorised: the client certificate cannot be used.
         """
-        settings = _Settings(policy.verify, policy.tls_min, policy.client_cert)
+        return self._get(_Settings(policy.verify, policy.tls_min, self._client_cert or policy.client_cert))
+
+    def get_for_proxy(self, policy: HostPolicy) -> ssl.SSLContext:
+        """Return the context of connections to a proxy: it is verified, and shown no client certificate.
+
+        Raises:
+            TlsFailed: as `get` does.
+        """
+        return self._get(_Settings(policy.verify or True, policy.tls_min, None))
+
+    def _get(self, settings: _Settings) -> ssl.SSLContext:
         with self._lock:
             context = self._made.get(settings)
             if context is None:

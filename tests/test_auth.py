@@ -6,7 +6,6 @@ A secret is registered for as long as the process lives: those here begin with "
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
 import logging
 import os
@@ -15,10 +14,11 @@ import sys
 import threading
 from base64 import b64encode
 from pathlib import Path
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 import requests
+from awssignature import signature
 from faultserver import Forever, route
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
@@ -548,30 +548,6 @@ def test_oauth_endpoint_with_a_bad_certificate(make_server):
 # -- SigV4 ----------------------------------------------------------------------------------------
 
 KEYS = {"access_key": Secret("4uthKEYID"), "secret_key": Secret("4uth/sigv4/secret")}
-
-
-def signature(request, service: str, key: str) -> str:
-    """Return what the signature of a request must be, by the AWS documentation of version 4."""
-    fields = dict(re.findall(r"(\w+)=([^, ]+)", request.headers["Authorization"]))
-    names = fields["SignedHeaders"].split(";")
-    path, _, query = request.target.partition("?")
-    canonical = [
-        request.method,
-        path if service == "s3" else quote(path, safe="/~"),
-        "&".join(sorted(query.split("&"))),
-        *(f"{name}:{request.headers[name]}" for name in names),
-        "",
-        fields["SignedHeaders"],
-        hashlib.sha256(request.body).hexdigest(),
-    ]
-    scope = fields["Credential"].partition("/")[2]
-    digest = hashlib.sha256("\n".join(canonical).encode()).hexdigest()
-    text = "\n".join(["AWS4-HMAC-SHA256", request.headers["X-Amz-Date"], scope, digest])
-    signing = f"AWS4{key}".encode()
-    for part in scope.split("/"):
-        signing = hmac.new(signing, part.encode(), hashlib.sha256).digest()
-    assert scope.split("/")[1:] == ["eu-central-1", service, "aws4_request"]
-    return hmac.new(signing, text.encode(), hashlib.sha256).hexdigest()
 
 
 @pytest.mark.parametrize(

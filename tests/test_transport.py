@@ -345,12 +345,19 @@ def test_a_tunnel_is_used_again(make_server, proxy, make_transport):
     assert proxy.connections == 1
 
 
-@pytest.mark.parametrize("status", [403, 407, 502])
-def test_a_proxy_that_refuses_a_tunnel(make_server, proxy, make_transport, status):
+@pytest.mark.parametrize(
+    ("status", "kind", "why"),
+    [
+        (403, errors.NotAuthorised, "the proxy refuses us: 403"),
+        (407, errors.NotAuthorised, "the proxy refuses us: 407"),
+        (502, errors.ConnectFailed, "the proxy could not be used.*502"),
+    ],
+)
+def test_a_proxy_that_refuses_a_tunnel(make_server, proxy, make_transport, status, kind, why):
     server = make_server(tls=True)
     proxy.add(server.netloc, status=status)
     transport = make_transport(proxies=(("https", proxy.origin),), ca_bundle=server.ca_file)
-    with pytest.raises(errors.ConnectFailed, match=f"the proxy could not be used.*{status}"):
+    with pytest.raises(kind, match=why):
         open_reply(transport, server.url("/a"))
 
 

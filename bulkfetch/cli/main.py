@@ -12,6 +12,7 @@ import click
 
 from bulkfetch._version import __version__
 from bulkfetch.errors import BulkfetchError, DestinationLocked, DiskFailed
+from bulkfetch.safetext import redact
 from bulkfetch.streams import flush_or_divert
 from bulkfetch.summary import EXIT_LOCKED, EXIT_SIGINT, EXIT_STOPPED, EXIT_USAGE
 
@@ -122,5 +123,5 @@ class _Bug(BulkfetchError):
 
 def _say(exc: Exception, code: int) -> int:
     with contextlib.suppress(Exception):
-        click.echo(f"bulkfetch: {exc}", err=True)
+        click.echo(f"bulkfetch: {redact(str(exc))}", err=True)
     return code

@@ -54,6 +54,7 @@ _POLICY = (
     click.option("-H", "--header", "headers", type=HEADER, multiple=True, allow_from_autoenv=False, help="Only ever sent to origins the manifest names; repeatable."),
     click.option("--user-agent", metavar="S", help="Added to the honest User-Agent: a name, a contact."),
     click.option("--ca-bundle", type=click.Path(exists=True), help="Certificates to trust instead of the usual ones."),
+    click.option("--client-cert", type=click.Path(exists=True, dir_okay=False), help="Certificate and key (PEM) that show who we are, to origins the manifest names only."),
     click.option("--insecure", multiple=True, metavar="HOST", allow_from_autoenv=False, help="Do not verify the certificate of this one host; repeatable."),
     click.option("--untrusted", is_flag=True, help="The list is a stranger's: public addresses and plain GETs only, no cookies, netrc, -H or proxy of the environment; 10 GiB per file, 1,000,000 entries."),
     click.option("--config", metavar="FILE", help="What holds for which host, as TOML; default: $BULKFETCH_CONFIG, then the user's config folder."),

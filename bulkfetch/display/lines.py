@@ -13,7 +13,6 @@ from bulkfetch.safetext import clean
 
 NAME_LIMIT, REASON_LIMIT = 300, 500  # characters; the journal has the rest
 _OF_A_HOST = frozenset({"auth", "deferred", "host-down"})  # failures of entries that were not even asked for
-_OF_CREDENTIALS = frozenset({401, 407})  # what is wrong once is wrong for all of a host's entries
 _LEVELS = {"info": "note", "error": "error"}
 
 
@@ -81,7 +80,8 @@ class Lines:
         if not outcome.attempts and kind in _OF_A_HOST:
             kind, most = f"{kind} (not asked)", 1  # the same words for each of its entries
         else:
-            most = 1 if status in _OF_CREDENTIALS else LINES_PER_GROUP
+            is_common = kind == "auth" and status != 403  # 403 may be for one file alone
+            most = 1 if is_common else LINES_PER_GROUP
         if self._admits(kind, _authority(outcome.url), most):
             reason = failure.message if failure and failure.message else kind
             self._add("failed", _name(outcome), clean(reason, REASON_LIMIT))

@@ -1,5 +1,6 @@
 """What holds for a host: the policy file, and how it meets the command line."""
 
+from bulkfetch.policy.credentials import PROXY_SCHEMES
 from bulkfetch.policy.explaining import Explained
 from bulkfetch.policy.files import parse_policy, read_policy, user_policy_path
 from bulkfetch.policy.hostpolicy import NO_COOKIES, ClientCert, Cookies, Expiry, HostPolicy, Login
@@ -9,6 +10,7 @@ from bulkfetch.policy.sections import PolicyFile, from_table
 
 __all__ = [
     "NO_COOKIES",
+    "PROXY_SCHEMES",
     "ClientCert",
     "Cookies",
     "Expiry",
@@ -20,6 +22,9 @@ __all__ = [
     "PolicyFile",
     "from_table",
     "parse_policy",
+    "policy_from_table",
     "read_policy",
     "user_policy_path",
 ]
+
+policy_from_table = from_table  # its name at the package's root, where "table" alone would say little

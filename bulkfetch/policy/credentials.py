@@ -69,7 +69,7 @@ def read_login(value: Any, reading: Reading) -> Login:
 def read_cookies(value: Any, reading: Reading) -> Cookies:
     """Read the path of a cookie file, or a table of cookies."""
     if isinstance(value, str):
-        return Cookies(file=reading.file(value))
+        return Cookies(file=reading.private_file(value))
     if not isinstance(value, Mapping):
         raise ValueError("a table of cookies or the path of a cookie file is wanted")
     for name in value:
@@ -81,11 +81,12 @@ def read_cookies(value: Any, reading: Reading) -> Cookies:
 def read_client_cert(value: Any, reading: Reading) -> ClientCert:
     """Read the path of a certificate with its key, or a table of both."""
     if isinstance(value, str):
-        return ClientCert(reading.file(value))
+        return ClientCert(reading.private_file(value))
     table = a_table(value, {"cert", "key", "password"}, ["cert"])
+    has_key = "key" in table
     return ClientCert(
-        reading.file(table["cert"]),
-        reading.file(table["key"]) if "key" in table else None,
+        reading.file(table["cert"]) if has_key else reading.private_file(table["cert"]),
+        reading.private_file(table["key"]) if has_key else None,
         _optional(table, "password", reading),
     )
 

@@ -37,13 +37,13 @@ def user_policy_path(platform: str, environ: Mapping[str, str], home: Path) -> P
     return folder / "bulkfetch" / FILE_NAME if folder.is_absolute() else None
 
 
-def read_policy(path: Path) -> PolicyFile:
+def read_policy(path: str | Path) -> PolicyFile:
     """Read a policy file.
 
     Raises:
         UsageError: it cannot be read, or something in it is wrong.
     """
-    name = str(path)
+    path, name = Path(path), str(path)
     if is_exposed(path, stat.S_IWOTH):  # whoever writes it decides which commands are run
         raise UsageError(f"every user may change {clean(name)}, so it is not used: chmod o-w it")
     try:

@@ -15,6 +15,7 @@ from bulkfetch.policy.scope import check_scope, read_field
 from bulkfetch.policy.values import Reader, Reading, did_you_mean
 from bulkfetch.safetext import clean
 from bulkfetch.secrets import LITERAL, Secret
+from bulkfetch.secrets import is_exposed as _is_exposed
 
 _NAMES = (*KEYS, *GROUPS, *FIELD_TABLES)
 
@@ -71,18 +72,25 @@ def from_table(
     sections = sorted(reader.read(table), key=_order)
     if reader.problems:
         raise UsageError("\n".join(reader.problems))
-    return PolicyFile(reader.name, tuple(sections), tuple(_warnings(reader, is_exposed)))
+    return PolicyFile(reader.name, tuple(sections), tuple(_warnings(reader, sections, is_exposed)))
 
 
 def _order(section: Section) -> tuple[Any, ...]:
     return () if section.pattern is None else section.pattern.rank
 
 
-def _warnings(reader: _Reader, is_exposed: bool) -> Iterator[str]:
+def _warnings(reader: _Reader, sections: list[Section], is_exposed: bool) -> Iterator[str]:
     secrets: list[Secret] = reader.reading.secrets
     if is_exposed and any(secret.kind == LITERAL for secret in secrets):
         yield f"other users may read {reader.name}, and secrets stand in it: chmod 600 it, or use env:NAME"
     yield from dict.fromkeys(text for secret in secrets if (text := secret.warning()))
+    for path in dict.fromkeys(reader.reading.private):
+        if _is_exposed(path, 0o077):
+            yield f"other users may read {clean(str(path))}: chmod 600 it"
+    for section in sections:
+        found = section.values.get("verify")
+        if found is not None and found.value is False:
+            yield f"the certificate is NOT verified: verify = false in {found.where}"
 
 
 _Setting = tuple[

@@ -30,6 +30,7 @@ class Reading:
 
     folder: Path  # relative paths in the file are relative to it
     secrets: list[Secret] = field(default_factory=list)  # every secret the file names or holds
+    private: list[Path] = field(default_factory=list)  # files that hold cookies or keys
 
     def secret(self, value: Any) -> Secret:
         """Return a secret, whether its source is named or it stands there itself."""
@@ -55,6 +56,12 @@ class Reading:
         if not path.exists():
             raise ValueError(f"{clean(str(path))} does not exist")
         return str(path)
+
+    def private_file(self, value: Any) -> str:
+        """Return the path of a file that is there and that nobody else should read."""
+        path = self.file(value)
+        self.private.append(Path(path))
+        return path
 
 
 Reader = Callable[[Any, Reading], Any]

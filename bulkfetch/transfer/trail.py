@@ -43,12 +43,19 @@ class Trail:
             TransferError: no final answer came.
         """
         origin, context = self._task.origin, self._context
+        named = origin_of(self._task.entry.urls[self._task.mirror]) == origin
         request = first_request(self._task)
         headers = fields_for({**self._own_headers(), **dict(asked)}, self._task, request)
         while True:
             self._pass_gate()
             reply = context.exchange.open(
-                origin, self.url, headers, context.lease, public_only=self.is_public, request=request
+                origin,
+                self.url,
+                headers,
+                context.lease,
+                public_only=self.is_public,
+                request=request,
+                named=named,
             )
             self.rate_limit = reply.head.rate_limit
             if reply.head.status not in REDIRECTS:

@@ -2,7 +2,7 @@
 
 The seam is small, so that another transport can stand in:
 
-    Transport.open(origin, url, headers, lease, public_only=False, request=None) -> Reply
+    Transport.open(origin, url, headers, lease, public_only=False, request=None, named=True) -> Reply
     Reply.head, Reply.peer, Reply.surplus, Reply.read(size) -> bytes, Reply.pour(file) -> int, Reply.close()
     Transport.close()
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from bulkfetch.transport.proxies import route_through
+from bulkfetch.transport.proxies import contexts_of, route_through
 from bulkfetch.transport.replaced import is_replaced
 
 if TYPE_CHECKING:
@@ -34,7 +34,16 @@ _HOME = {
     "versions": "versions",
 }
 
-__all__ = ["Applied", "Reply", "Transport", "is_replaced", "map_error", "route_through", "versions"]
+__all__ = [
+    "Applied",
+    "Reply",
+    "Transport",
+    "contexts_of",
+    "is_replaced",
+    "map_error",
+    "route_through",
+    "versions",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -38,10 +38,9 @@ class Connection(HTTPConnection):
         self._handshake_end = time.monotonic() + budget
         host, port = self._dns_host, self.port or self.default_port
         lease.enter(f"connecting to {self.host}", budget + _SLACK)
-        sock, address = open_socket(host, port, budget, lease.check)
+        sock, self.peer = self._open_socket(host, port, budget)
         try:
             lease.attach(sock)
-            self.peer = None if self.proxy else current.peer_of(address)
             self._check_peer()
             lease.enter("the answer's head", current.head_seconds)
         except BaseException:
@@ -50,11 +49,16 @@ class Connection(HTTPConnection):
             raise
         return sock
 
+    def _open_socket(self, host: str, port: int, seconds: float) -> tuple[socket.socket, str | None]:
+        """Return a connected socket and whom it leads to, if that is known."""
+        sock, address = open_socket(host, port, seconds, present_lease().check)
+        return sock, None if self.proxy else current.peer_of(address)
+
     def request(self, *args: Any, **kwargs: Any) -> None:
         """Send a request, on the connection that is there or on a new one."""
         lease = present_lease()
         if self.sock is not None:
-            lease.attach(self.sock)
+            lease.attach(_bottom(self.sock))
             lease.reused = self._has_served
             self._check_peer()
         else:
@@ -76,13 +80,13 @@ class Connection(HTTPConnection):
         sock = self.sock
         response = super().getresponse()
         if self.sock is None and sock is not None:  # the last answer of a connection is read on from it
-            present_lease().attach(sock)
+            present_lease().attach(_bottom(sock))
         return response
 
     def close(self) -> None:
         """Close, telling the lease first."""
         if current.lease is not None:
-            current.lease.forget(self.sock)
+            current.lease.forget(_bottom(self.sock))
         super().close()
 
     def _check_peer(self) -> None:
@@ -121,7 +125,7 @@ class SecureConnection(Connection, HTTPSConnection):
                 lease.forget(self._guard)
                 self._guard.close()
                 self._guard = None
-        lease.attach(self.sock)
+        lease.attach(_bottom(self.sock))
         lease.enter("the answer's head", current.head_seconds)
 
     @property
@@ -140,6 +144,16 @@ class SecurePool(HTTPSConnectionPool):
     """Pooled TLS connections."""
 
     ConnectionCls = SecureConnection
+
+    def _validate_conn(self, conn: Any) -> None:
+        """Connect; that a certificate is not verified is said once, when the run starts."""
+        if conn.is_closed:
+            conn.connect()
+
+
+def _bottom(sock: Any) -> Any:
+    """Return the socket below TLS within TLS, as in a tunnel through an HTTPS proxy: only it can be shut."""
+    return getattr(sock, "socket", sock)
 
 
 POOLS = {"http": Pool, "https": SecurePool}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import ssl
 from typing import Any
 
@@ -40,13 +41,21 @@ _MAPPED: tuple[tuple[type[Exception], type[errors.TransferError], str], ...] = (
     (OSError, errors.ConnectionLost, "the connection failed"),
 )
 
+_TUNNEL = re.compile(r"Tunnel connection failed: ((40[37]).*)")  # as `http.client` says it
+
 
 def map_error(exc: BaseException) -> errors.TransferError:
     """Return what a foreign exception, or the cause inside it, means to us."""
+    if isinstance(exc, errors.TransferError):
+        return exc
     chain = _causes(exc)
     for cause in chain:
         if isinstance(cause, errors.TransferError):
             return cause
+    if refusal := next(filter(None, (_TUNNEL.match(str(cause)) for cause in chain)), None):
+        return errors.NotAuthorised(
+            f"the proxy refuses us: {clean(refusal[1], 80)}", status_code=int(refusal[2])
+        )
     for foreign, ours, text in _MAPPED:
         for cause in chain:
             if isinstance(cause, foreign):

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import requests
@@ -22,6 +20,7 @@ from bulkfetch.errors import NotAuthorised, ServerFailed, TransferError
 from bulkfetch.extras import load_extra
 from bulkfetch.models import Origin
 from bulkfetch.safetext import clean, redact, register_secret
+from bulkfetch.transport.asking import OneAsks
 from bulkfetch.transport.mapping import map_error
 from bulkfetch.transport.resending import send_again
 from bulkfetch.urls import origin_of
@@ -29,7 +28,6 @@ from bulkfetch.urls import origin_of
 _PURPOSE = "auth of type oauth2"
 _EARLY = 30.0  # seconds before its end at which a token is renewed
 _LARGEST = 256 * 1024  # bytes of a token endpoint's answer (fault X08)
-_LOOK = 0.2  # seconds between looks at whether the attempt was cut while another worker asks
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +36,13 @@ class Route:
 
     adapter: BaseAdapter
     options: Mapping[str, Any]  # timeout, verify, cert and proxies, as `requests` takes them
+
+
+class _Token(NamedTuple):
+    """A token and the seconds it is good for from when it was given."""
+
+    text: str
+    lifetime: float
 
 
 class OAuth2Auth(AuthBase):
@@ -88,10 +93,9 @@ class TokenSource:
         self._check = check
         self._clock = clock
         self._refresh: Value | None = policy.refresh_token  # changed by the one who asks alone
-        self._lock = threading.Lock()  # guards _token, _renew_at and _asking
         self._token = ""
         self._renew_at = 0.0
-        self._asking: Future[str] | None = None
+        self._asking = OneAsks(self._fetch, self._keep, check, clock)
 
     def current(self, refused: str = "") -> str:
         """Return a token that is valid and not the one `refused`.
@@ -99,53 +103,33 @@ class TokenSource:
         Raises:
             TransferError: none can be had.
         """
-        while True:
-            with self._lock:
-                if self._token not in ("", refused) and self._clock() < self._renew_at:
-                    return self._token
-                asking = self._asking
-                if asking is None:
-                    ours = self._asking = Future()
-            if asking is None:
-                return self._ask(ours)
-            while not asking.done():
-                wait([asking], timeout=_LOOK)
-                self._check()
-            try:
-                return asking.result()
-            except _AskAgain:
-                continue
 
-    def _ask(self, asking: Future[str]) -> str:
-        """Ask for a token and tell all who wait."""
-        try:
-            token, lifetime = self._fetch()
-        except BaseException as exc:
-            with self._lock:
-                self._token, self._asking = "", None
-            # That this attempt was cut is no news to the others.
-            asking.set_exception(exc if isinstance(exc, NotAuthorised | ServerFailed) else _AskAgain())
-            raise
-        register_secret(token)
-        with self._lock:
-            self._token, self._asking = token, None
-            self._renew_at = self._clock() + lifetime - min(_EARLY, lifetime / 5)
-        asking.set_result(token)
-        return token
+        def known() -> _Token | None:
+            is_good = self._token not in ("", refused) and self._clock() < self._renew_at
+            return _Token(self._token, 0.0) if is_good else None
 
-    def _fetch(self) -> tuple[str, float]:
-        """Return a token and the seconds it is good for."""
+        return self._asking.get(known).text
+
+    def _keep(self, token: _Token | None) -> None:
+        self._token = ""
+        if token is not None:
+            self._token = token.text
+            self._renew_at = self._clock() + token.lifetime - min(_EARLY, token.lifetime / 5)
+
+    def _fetch(self) -> _Token:
+        """Ask for a token."""
         host = clean(origin_of(self._policy.token_url).host)
         try:
             answer = self._request()
-            token, lifetime = str(answer["access_token"]), float(answer.get("expires_in") or "inf")
+            token = _Token(str(answer["access_token"]), float(answer.get("expires_in") or "inf"))
         except Exception as exc:
             self._check()
             raise _judge(exc, host) from exc
+        register_secret(token.text)
         if self._refresh is not None and (rotated := answer.get("refresh_token")):
             register_secret(str(rotated))
             self._refresh = str(rotated)
-        return token, lifetime
+        return token
 
     def _request(self) -> Mapping[str, Any]:
         policy = self._policy
@@ -189,10 +173,6 @@ class _NoAuth(AuthBase):
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         return request
-
-
-class _AskAgain(Exception):
-    """Whoever asked was cut; somebody else must."""
 
 
 class _TokenAdapter(BaseAdapter):

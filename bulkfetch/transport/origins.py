@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 import requests
 
 from bulkfetch.addresses import PeerOf, host_part
 from bulkfetch.config import FetchConfig
-from bulkfetch.headers import parse_head
-from bulkfetch.models import Head, Origin, Request
+from bulkfetch.errors import NotAuthorised, UsageError
+from bulkfetch.models import Origin, Request
 from bulkfetch.policy import HostPolicy, Policies
-from bulkfetch.safetext import clean
 from bulkfetch.tls import TlsContexts
-from bulkfetch.transport.answers import Answer
 from bulkfetch.transport.applied import Applied
 from bulkfetch.transport.current import current
 from bulkfetch.transport.mapping import map_error
 from bulkfetch.transport.oauth import Route
-from bulkfetch.transport.proxies import route_through
-from bulkfetch.transport.reply import Reply
-from bulkfetch.transport.sessions import OriginSession
+from bulkfetch.transport.proxies import contexts_of, is_https, route_through
+from bulkfetch.transport.reply import Reply, read_head
+from bulkfetch.transport.sessions import OriginSession, Way
 from bulkfetch.watchdog import Lease
 
 logging.getLogger("urllib3").addHandler(logging.NullHandler())  # not on stderr unless the caller logs
@@ -54,7 +53,18 @@ class Transport:
     ) -> None:
         self._config = config
         self._policies = policies or Policies(config)
-        self._contexts = contexts or TlsContexts()
+        self._contexts = contexts or contexts_of(config)
+        # The command line's client certificate is for origins that the manifest names.
+        self._unnamed = (
+            self
+            if config.client_cert is None
+            else Transport(
+                replace(config, client_cert=None),
+                self._policies,
+                most_sessions=most_sessions,
+                peer_of=peer_of,
+            )
+        )
         self._most_sessions = most_sessions
         self._peer_of = peer_of
         self._sessions: OrderedDict[Origin, OriginSession] = OrderedDict()
@@ -69,6 +79,7 @@ class Transport:
         *,
         public_only: bool = False,
         request: Request | None = None,
+        named: bool = True,
     ) -> Reply:
         """Send a request and return the reply once its head is here; redirects are not followed.
 
@@ -79,10 +90,13 @@ class Transport:
             lease: ends the request from outside.
             public_only: refuse to talk to a private address.
             request: what to send; None: a plain GET.
+            named: the manifest names this origin; else a redirect led here.
 
         Raises:
             TransferError: no usable answer came.
         """
+        if not named and self._unnamed is not self:
+            return self._unnamed.open(origin, url, headers, lease, public_only=public_only, request=request)
         policy = self._policies.for_url(url)
         session = self._acquire(origin)
         current.lease = lease
@@ -93,9 +107,8 @@ class Transport:
         current.peer = None
         response: requests.Response | None = None
         try:
-            lease.enter("the answer's head", current.head_seconds)
             response = session.send(request, url, headers, policy)
-            head = _read_head(response)
+            head = read_head(response)
         except BaseException as exc:
             if response is not None:
                 response.close()
@@ -135,6 +148,8 @@ class Transport:
             self._sessions.clear()
         for session in sessions:
             session.close()
+        if self._unnamed is not self:
+            self._unnamed.close()
 
     def _acquire(self, origin: Origin) -> OriginSession:
         known = self._sessions.get(origin)
@@ -150,12 +165,19 @@ class Transport:
 
     def _make_session(self, origin: Origin) -> OriginSession:
         policy = self._policies.for_origin(origin)
+        proxy = route_through(origin, policy, self._config)
         tls = self._contexts.get(policy) if origin.scheme == "https" else None
-        return OriginSession(origin, policy, route_through(origin, policy, self._config), tls, self._route_to)
+        proxy_tls = self._contexts.get_for_proxy(policy) if is_https(proxy) else None
+        try:
+            return OriginSession(origin, policy, Way(proxy, tls, proxy_tls), partial(self._route_to, origin))
+        except UsageError as exc:
+            raise NotAuthorised(f"no proxy for {origin}: {exc}") from exc
 
-    def _route_to(self, origin: Origin) -> Route:
-        session = self._acquire(origin)
-        self._release(session)
+    def _route_to(self, asking: Origin, origin: Origin) -> Route:
+        """Return how a request made for one origin travels to another, such as that of a token endpoint."""
+        owner = self if origin == asking else self._unnamed
+        session = owner._acquire(origin)
+        owner._release(session)
         return session.route
 
     def _pop_idle(self) -> list[OriginSession]:
@@ -168,11 +190,3 @@ class Transport:
     def _release(self, session: OriginSession) -> None:
         with self._lock:
             session.users -= 1
-
-
-def _read_head(response: requests.Response) -> Head:
-    answer = getattr(response.raw, "_original_response", None)
-    if isinstance(answer, Answer):
-        return answer.head
-    reason = clean(response.reason or "", 80)  # an adapter of the caller's own
-    return parse_head(response.status_code, reason, response.raw.headers.iteritems(), time.time())

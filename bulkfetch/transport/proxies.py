@@ -4,24 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
+from urllib.parse import unquote, urlsplit
 
 from bulkfetch.auth import text_of
 from bulkfetch.config import FetchConfig
 from bulkfetch.errors import NotAuthorised, UsageError
 from bulkfetch.models import Origin
-from bulkfetch.policy import HostPolicy
+from bulkfetch.policy import PROXY_SCHEMES, ClientCert, HostPolicy
+from bulkfetch.safetext import register_secret
+from bulkfetch.tls import TlsContexts
+
+
+def contexts_of(config: FetchConfig) -> TlsContexts:
+    """Return the TLS settings of a run, with the client certificate of its command line."""
+    return TlsContexts(ClientCert(config.client_cert) if config.client_cert else None)
 
 
 def route_through(origin: Origin, policy: HostPolicy, config: FetchConfig) -> str | None:
     """Return the URL of the proxy that `origin` is asked through.
 
     Raises:
-        NotAuthorised: the proxy's URL is a secret that cannot be had.
+        NotAuthorised: the proxy's URL is a secret that cannot be had, or is none.
     """
-    if policy.proxy is None:
-        return proxy_for(origin, config.proxies, config.no_proxy)
     try:
-        return text_of(policy.proxy) or None
+        if policy.proxy is None:
+            proxy = proxy_for(origin, config.proxies, config.no_proxy)
+        else:
+            proxy = text_of(policy.proxy) or None
+        return None if proxy is None else check_proxy(proxy)
     except UsageError as exc:
         raise NotAuthorised(f"no proxy for {origin}: {exc}") from exc
 
@@ -41,6 +51,31 @@ def proxy_for(origin: Origin, proxies: Iterable[tuple[str, str]], no_proxy: str)
         return None
     patterns = (pattern.strip().lower() for pattern in no_proxy.split(","))
     return None if any(_matches(pattern, origin) for pattern in patterns if pattern) else proxy
+
+
+def check_proxy(proxy: str) -> str:
+    """Return the URL of a proxy with its credentials registered; one without a scheme is an HTTP proxy.
+
+    Raises:
+        UsageError: it is not the URL of a proxy; it is not told, as it may hold a password.
+    """
+    url = proxy if "://" in proxy else f"http://{proxy}"
+    try:
+        parts = urlsplit(url)
+        has_port = parts.port is None or parts.port > 0
+    except ValueError:
+        has_port = False
+    if not has_port or parts.scheme.lower() not in PROXY_SCHEMES or not parts.hostname:
+        raise UsageError(f"a proxy is a URL whose scheme is one of {', '.join(PROXY_SCHEMES)}")
+    if parts.password:
+        register_secret(parts.password)
+        register_secret(unquote(parts.password), unquote(parts.username or ""))
+    return url
+
+
+def is_https(proxy: str | None) -> bool:
+    """Say whether the connection to the proxy itself is TLS."""
+    return proxy is not None and proxy.lower().startswith("https:")
 
 
 def _matches(pattern: str, origin: Origin) -> bool:

@@ -8,7 +8,9 @@ from collections.abc import Callable
 
 import requests
 
+from bulkfetch.headers import parse_head
 from bulkfetch.models import Head
+from bulkfetch.safetext import clean
 from bulkfetch.transport.answers import Answer
 from bulkfetch.transport.mapping import map_read_error
 from bulkfetch.watchdog import Lease
@@ -99,3 +101,12 @@ class Reply:
                 return True
             left -= len(data)
         return False
+
+
+def read_head(response: requests.Response) -> Head:
+    """Return what an answer says of itself."""
+    answer = getattr(response.raw, "_original_response", None)
+    if isinstance(answer, Answer):
+        return answer.head
+    reason = clean(response.reason or "", 80)  # an adapter of the caller's own
+    return parse_head(response.status_code, reason, response.raw.headers.iteritems(), time.time())

@@ -4,42 +4,59 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from email.message import Message
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.cookies import MockRequest, get_cookie_header
 from requests.structures import CaseInsensitiveDict
 
+from bulkfetch.errors import NotAuthorised
 from bulkfetch.models import Origin, Request
 from bulkfetch.policy import HostPolicy
 from bulkfetch.transport.applied import Applied, apply_policy
 from bulkfetch.transport.connections import POOLS
-from bulkfetch.transport.current import present_lease
+from bulkfetch.transport.cookies import OriginCookies
+from bulkfetch.transport.current import current, present_lease
+from bulkfetch.transport.login import LoginSession, is_expired
 from bulkfetch.transport.oauth import Route
+from bulkfetch.transport.reply import read_head
+from bulkfetch.transport.resending import drain
+from bulkfetch.transport.socks import SOCKS_POOLS, is_socks, parse_socks
 
-_MOST_COOKIES = 64  # per origin (fault X07)
+
+class Way(NamedTuple):
+    """How connections to an origin are made."""
+
+    proxy: str | None = None  # URL of the proxy to go through
+    tls: ssl.SSLContext | None = None  # how the origin is verified
+    proxy_tls: ssl.SSLContext | None = None  # how the proxy is; it is never shown a client certificate
 
 
 class _Adapter(HTTPAdapter):
     """Uses our connections, through a proxy too; never retries by itself."""
 
-    def __init__(self, origin: Origin, per_host: int, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, origin: Origin, per_host: int, way: Way) -> None:
         self._host_params = {"scheme": origin.scheme, "host": origin.host, "port": origin.port}
-        self._pool_options = {"ssl_context": tls} if tls is not None else {}
+        self._way = way
+        # What a plain request to an HTTPS proxy travels in is the proxy's own TLS.
+        tls = way.tls or way.proxy_tls
+        self._pool_options: dict[str, Any] = {"ssl_context": tls} if tls is not None else {}
+        self._pools = POOLS
+        if is_socks(way.proxy):
+            self._pools = SOCKS_POOLS
+            self._pool_options["_socks_options"] = {"proxy": parse_socks(way.proxy or "")}
         self._pool: Any = None
         super().__init__(pool_connections=1, pool_maxsize=per_host, max_retries=0)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:
         super().init_poolmanager(connections, maxsize, block, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = POOLS
+        self.poolmanager.pool_classes_by_scheme = self._pools
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         known = proxy in self.proxy_manager
-        created = super().proxy_manager_for(proxy, **kwargs)
-        if not known and not proxy.lower().startswith("socks"):
+        created = super().proxy_manager_for(proxy, **{**kwargs, "proxy_ssl_context": self._way.proxy_tls})
+        if not known:
             created.pool_classes_by_scheme = POOLS
         return created
 
@@ -63,17 +80,6 @@ class _Adapter(HTTPAdapter):
         """Nothing to do: the TLS context verifies."""
 
 
-class _Fields:
-    """An answer as the cookie jar wants it."""
-
-    def __init__(self, fields: Message) -> None:
-        self._fields = fields
-
-    def info(self) -> Message:
-        """Return the header fields."""
-        return self._fields
-
-
 class _Session(requests.Session):
     """Never looks at a redirect: requests would read its whole body into memory (fault A07)."""
 
@@ -87,17 +93,18 @@ class OriginSession:
     Args:
         origin: whom it asks.
         policy: what holds for the origin as a whole.
-        proxy: URL of the proxy to go through.
-        tls: how TLS connections verify.
+        way: how its connections are made.
         route_to: how a request to another origin, such as a token endpoint, travels.
+
+    Raises:
+        NotAuthorised: the cookies to begin with cannot be had.
     """
 
     def __init__(
         self,
         origin: Origin,
         policy: HostPolicy,
-        proxy: str | None,
-        tls: ssl.SSLContext | None,
+        way: Way,
         route_to: Callable[[Origin], Route],
     ) -> None:
         self.origin = origin
@@ -111,7 +118,7 @@ class OriginSession:
             session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         self._headers = {"User-Agent": policy.user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
         session.adapters.clear()
-        self._adapter = _Adapter(origin, policy.per_host, tls)
+        self._adapter = _Adapter(origin, policy.per_host, way)
         session.mount(f"{origin.scheme}://", self._adapter)
         self._options: dict[str, Any] = {
             "stream": True,
@@ -119,8 +126,13 @@ class OriginSession:
             "timeout": (policy.connect_timeout, policy.idle_timeout),
             "verify": True,
             "cert": None,
-            "proxies": {origin.scheme: proxy} if proxy else {},
+            "proxies": {} if is_socks(way.proxy) or not way.proxy else {origin.scheme: way.proxy},
         }
+        self._cookies = OriginCookies(origin, policy.cookies, session.cookies)
+        self._login: LoginSession | None = None
+        if policy.login is not None:
+            adopt = self._cookies.adopt
+            self._login = LoginSession(policy.login, origin, self._headers, adopt, route_to, _check_lease)
 
     def applied(self, policy: HostPolicy) -> Applied:
         """Return what `policy` adds to requests here; its secrets are asked for the first time."""
@@ -140,6 +152,27 @@ class OriginSession:
         self, asked: Request | None, url: str, headers: Mapping[str, str], policy: HostPolicy
     ) -> requests.Response:
         """Send one request under `policy` and return when the head of its answer is here."""
+        login = self._login
+        if login is None:
+            return self._send_once(asked, url, headers, policy)
+        number = login.ensure()
+        response = self._send_once(asked, url, headers, policy)
+        if not is_expired(read_head(response), login.expiry):
+            return response
+        drain(response)
+        response.close()
+        if login.renew(number):
+            response = self._send_once(asked, url, headers, policy)
+            if not is_expired(read_head(response), login.expiry):
+                return response
+            login.was_in_vain()
+            response.close()
+        status = response.status_code
+        raise NotAuthorised(f"the server answered {status}, also after a new login", status_code=status)
+
+    def _send_once(
+        self, asked: Request | None, url: str, headers: Mapping[str, str], policy: HostPolicy
+    ) -> requests.Response:
         applied = self.applied(policy)
         request = requests.PreparedRequest()
         request.method = "GET"
@@ -155,16 +188,12 @@ class OriginSession:
             self._add_cookies(request)
         if applied.auth is not None:
             request.prepare_auth(applied.auth, url)
+        present_lease().enter("the answer's head", current.head_seconds)
         return self._session.send(request, **self._options)
 
     def keep_cookies(self, url: str, values: Sequence[str]) -> None:
         """Take cookies that came over another connection of this origin."""
-        fields = Message()
-        for value in values:
-            fields["Set-Cookie"] = value
-        request = requests.PreparedRequest()
-        request.url, request.headers = url, CaseInsensitiveDict()
-        self._session.cookies.extract_cookies(_Fields(fields), MockRequest(request))  # type: ignore[arg-type]
+        self._cookies.keep(url, values)
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -172,13 +201,8 @@ class OriginSession:
 
     def _add_cookies(self, request: requests.PreparedRequest) -> None:
         """Add the origin's cookies to those the user gave, which stay."""
-        jar = self._session.cookies
-        if len(jar) > _MOST_COOKIES:
-            jar.clear()
-            return
         given = request.headers.pop("Cookie", None)  # the jar adds nothing to a request that has some
-        cookies = get_cookie_header(jar, request)  # type: ignore[no-untyped-call]
-        if together := "; ".join(filter(None, (given, cookies))):
+        if together := "; ".join(filter(None, (given, self._cookies.field_for(request)))):
             request.headers["Cookie"] = together
 
 
