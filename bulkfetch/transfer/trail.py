@@ -11,6 +11,7 @@ from bulkfetch.models import Head, RateLimit, Task
 from bulkfetch.retry import REDIRECTS
 from bulkfetch.safetext import register_secret
 from bulkfetch.transfer.context import Context
+from bulkfetch.transfer.gate import Gate
 from bulkfetch.urls import join_redirect, origin_of, split_userinfo
 
 MOST_HOPS = 10
@@ -42,7 +43,8 @@ class Trail:
         origin, context = self._task.origin, self._context
         headers = {**self._own_headers(), **dict(asked)}
         while True:
-            self._pass_gate()
+            if context.gate is not None:
+                self._pass_gate(context.gate)
             reply = context.exchange.open(
                 origin, self.url, headers, context.lease, public_only=self.is_public
             )
@@ -56,19 +58,20 @@ class Trail:
                 return target
             self.url = target
 
-    def _pass_gate(self) -> None:
+    def _pass_gate(self, gate: Gate) -> None:
         """Ask robots.txt where the policy wants that; raises `RobotsRefused`."""
         context, origin = self._context, self._task.origin
-        if context.gate is None or (mode := context.policies.for_origin(origin).robots) == "off":
+        mode = context.policies.for_origin(origin).robots
+        if mode == "off":
             return
         try:
-            delay = context.gate.check(origin, self.url, context.lease)
+            delay = gate.check(origin, self.url, context.lease)
             self.crawl_delay = delay if mode == "obey" else 0.0
         except errors.RobotsRefused as exc:
             self.crawl_delay = 0.0
             if mode == "obey":
                 raise
-            if notice := context.gate.warning(origin, f"{self.url}: {exc}"):
+            if notice := gate.warning(origin, f"{self.url}: {exc}"):
                 context.emit(notice)
 
     def _target(self, head: Head) -> str:
