@@ -15,7 +15,7 @@ from bulkfetch.retry import RetryPolicy
 PROBE_AFTER = 5  # connect or DNS failures in a row after which one attempt at a time probes the host
 _GROW_AFTER = 20  # successes in a row for one more connection
 _BATCH_SECONDS = 0.02  # how long tasks may wait behind one another on a connection
-_LATENESS = 0.5  # of a spacing; what is longer is a pause, and not made up for
+_LATENESS = 1.0  # of a spacing; what is longer is a pause, and not made up for
 _JITTER = 0.1  # of a spacing, so that many clients do not ask in step
 _PACE_OVER = 8  # attempts over which the pace is smoothed
 _SMALL = 256 * 1024  # bytes; what is declared larger gets a worker to itself

@@ -51,26 +51,28 @@ class Pacer:
 
     def refuse(self, now: float, resume: float) -> None:
         """Learn from a refusal at `now`, after which requests start again at `resume`."""
-        seconds = max(now - self._since, 0.0)
-        seconds_open = max(
-            now - self._first, resume - now, _WINDOW
-        )  # a burst is paid for by the wait after it
-        measured = self._accepted / seconds_open
-        if self._base and not self._accepted:
-            self._base = min(self.rate(now), self._base)  # still closed: nothing is learnt of the rate
-        elif self._base:
-            rate = self.rate(now)
-            lower = rate * _BACK
-            if self._accepted >= _FEW and seconds < _SOON:
-                lower = min(max(measured * _BELOW, rate / 2), lower)
-            self._base = lower
-            self._probe = min(self._probe * 1.5, _LONGEST_PROBE) if self._probe else _PROBE
-        elif self._accepted < _FEW and seconds < _RARE:
-            return  # refused again at once: the time goes on in which the next ones are counted
-        elif seconds < _RARE:
-            self._base = measured * _BELOW
-        self._base = self._base and max(self._base, _SLOWEST)
+        if self._base:
+            self._lower(now, resume)
+        elif now - self._since < _RARE:
+            if self._accepted < _FEW:
+                return  # refused again at once: the time goes on in which the next ones are counted
+            self._base = max(self._measure(now, resume), _SLOWEST)
         self._since, self._accepted = resume, 0
+
+    def _lower(self, now: float, resume: float) -> None:
+        rate = self.rate(now)
+        if not self._accepted:  # still closed: nothing is learnt of the rate
+            self._base = min(rate, self._base)
+            return
+        lower = rate * _BACK
+        if self._accepted >= _FEW and now - self._since < _SOON:
+            lower = min(max(self._measure(now, resume), rate / 2), lower)
+        self._base = max(lower, _SLOWEST)
+        self._probe = min(self._probe * 1.5, _LONGEST_PROBE) if self._probe else _PROBE
+
+    def _measure(self, now: float, resume: float) -> float:
+        """Return a little less than what was accepted a second; a burst is paid for by the wait after it."""
+        return self._accepted / max(now - self._first, resume - now, _WINDOW) * _BELOW
 
     def rate(self, now: float) -> float:
         """Return the requests a second that may start now."""

@@ -12,6 +12,7 @@ from bulkfetch.retry import REDIRECTS
 from bulkfetch.safetext import register_secret
 from bulkfetch.screening import refuse_url
 from bulkfetch.transfer.context import Context
+from bulkfetch.transfer.gate import Gate
 from bulkfetch.transfer.sending import fields_for, first_request, next_request
 from bulkfetch.urls import join_redirect, origin_of, split_userinfo
 
@@ -47,7 +48,8 @@ class Trail:
         request = first_request(self._task)
         headers = fields_for({**self._own_headers(), **dict(asked)}, self._task, request)
         while True:
-            self._pass_gate()
+            if context.gate is not None:
+                self._pass_gate(context.gate)
             reply = context.exchange.open(
                 origin,
                 self.url,
@@ -70,19 +72,20 @@ class Trail:
                 return target
             self.url = target
 
-    def _pass_gate(self) -> None:
+    def _pass_gate(self, gate: Gate) -> None:
         """Ask robots.txt where the policy wants that; raises `RobotsRefused`."""
         context, origin = self._context, self._task.origin
-        if context.gate is None or (mode := context.policies.for_origin(origin).robots) == "off":
+        mode = context.policies.for_origin(origin).robots
+        if mode == "off":
             return
         try:
-            delay = context.gate.check(origin, self.url, context.lease)
+            delay = gate.check(origin, self.url, context.lease)
             self.crawl_delay = delay if mode == "obey" else 0.0
         except errors.RobotsRefused as exc:
             self.crawl_delay = 0.0
             if mode == "obey":
                 raise
-            if notice := context.gate.warning(origin, f"{self.url}: {exc}"):
+            if notice := gate.warning(origin, f"{self.url}: {exc}"):
                 context.emit(notice)
 
     def _target(self, head: Head) -> str:
