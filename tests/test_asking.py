@@ -104,6 +104,17 @@ def test_the_text_of_a_line_with_a_body_is_not_shown(tmp_path, command):
 
 
 texts = st.text('aZ0ü\U0001f600\x00\n &=+%{}"?/:', max_size=20)
+
+
+@pytest.mark.parametrize(("column", "is_shown"), [("body", False), ("format", True)])
+def test_nor_is_that_of_a_row(tmp_path, command, column, is_shown):
+    source = tmp_path / "list.csv"
+    source.write_text(f"url,{column}\nnonsense,{SECRET}\n")
+    done = command("get", source, "-d", tmp_path / "out")
+    assert done.returncode == 3
+    assert (SECRET in done.stderr) == is_shown
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
     lambda inner: st.lists(inner) | st.dictionaries(texts, inner),

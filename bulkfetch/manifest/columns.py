@@ -45,7 +45,7 @@ class Draft:
 Column: TypeAlias = Callable[[Draft, str, Any], None]  # takes a draft, the column's name, a value
 
 HEADER_PREFIX = "header."
-PRIVATE = (HEADER_PREFIX, "body", "json", "form")  # columns that often hold a credential
+PRIVATE = ("body", "json", "form")  # columns that often hold a credential, as headers do
 _SIZE_LIMIT = 1 << 63
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 section 5.6.2
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 section 5.5

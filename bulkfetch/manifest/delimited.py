@@ -10,7 +10,16 @@ from functools import partial
 from typing import TypeAlias
 
 from bulkfetch.errors import LineError, ManifestError
-from bulkfetch.manifest.columns import PRIVATE, Column, Draft, Shape, column_of, finish, is_url_column
+from bulkfetch.manifest.columns import (
+    HEADER_PREFIX,
+    PRIVATE,
+    Column,
+    Draft,
+    Shape,
+    column_of,
+    finish,
+    is_url_column,
+)
 from bulkfetch.manifest.lines import BLANK, LINE_LIMIT, Line, bad_line, skip_to_content
 from bulkfetch.models import BadLine, Entry
 from bulkfetch.safetext import clean, redact
@@ -66,7 +75,7 @@ def read(lines: Iterator[Line], shape: Shape, delimiter: str) -> Iterator[Entry 
     feed = _Feed(lines, shape.source)
     rows = csv.reader(feed, delimiter=delimiter, strict=True)
     header = _read_header(rows, shape)
-    secret = any(name.startswith(PRIVATE) for name, _ in header)
+    secret = any(name in PRIVATE or name.startswith(HEADER_PREFIX) for name, _ in header)
     while True:
         feed.begin_row()
         try:
