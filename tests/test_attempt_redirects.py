@@ -112,12 +112,12 @@ def test_a11_userinfo_becomes_a_header_for_its_origin_alone(server, other, attem
 def test_a11_a_header_the_user_gave_wins_over_userinfo(server, make):
     attempts = make(headers=(("authorization", "Bearer mine"),))
     server.add("/a", body=DATA)
-    assert attempts.fetch(server.url("/a").replace("http://", "http://user:pass@")).done
+    assert attempts.fetch(server.url("/a").replace("http://", "http://user:r3direct-pass@")).done
     assert secrets_in(server.hits("/a")[0]) == {"Authorization": "Bearer mine"}
 
 
 def test_a11_userinfo_of_a_location_is_not_sent(server, other, attempts):
-    server.add("/a", redirect=other.url("/b").replace("http://", "http://user:pass@"))
+    server.add("/a", redirect=other.url("/b").replace("http://", "http://user:r3direct-pass@"))
     other.add("/b", body=DATA)
     task = attempts.task(server.url("/a"))
     first = attempts.run(task)

@@ -153,7 +153,7 @@ class World:
                 "type": "oauth2",
                 "token_url": url,
                 "client_id": "x",
-                "client_secret": "literal:other",
+                "client_secret": "literal:l3aked-elsewhere",
             }
         if self.way == "login":
             section["login"] = {"url": self.other.url("/login"), "form": {"a": "b"}}

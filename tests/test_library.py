@@ -375,7 +375,7 @@ def test_a_worker_that_does_not_come_back_is_named(server, tmp_path, monkeypatch
     options = {"idle_timeout": 0.2, "retries": 0, "auth": {server.host: login}}
     with Fetcher(FetchConfig(dest=tmp_path, **options), on_event=listen) as fetcher:
         (outcome,) = fetcher.run([server.url("/a.bin?token=s3cret")])
-    assert outcome.failure.kind == "timeout"
+    assert outcome.failure.kind == "timeout", outcome.failure
     (notice,) = notices
     assert notice.startswith(f"a.bin from {server.url('/a.bin')}?token=")
     assert notice.endswith("does not end: the answer's head took too long")

@@ -47,11 +47,14 @@ def test_fetch_takes_a_file_and_more_important_tables_before_it(server, tmp_path
 
 
 @pytest.mark.parametrize(
-    "make",
-    [lambda: Stamp("me"), lambda: lambda origin: Stamp("me")],
-    ids=["an object", "a factory"],
+    ("how", "make"),
+    [
+        ("table", lambda: Stamp("me")),
+        ("table", lambda: lambda origin: Stamp("me")),
+        ("config", lambda: Stamp("me")),
+    ],
+    ids=["a table's object", "a table's factory", "the configuration's object"],
 )
-@pytest.mark.parametrize("how", ["table", "config"])
 def test_any_auth_object_of_requests(server, tmp_path, make, how):
     server.add("/a", body=b"a", require={"X-Stamp": "me /a"})
     options = {"auth": {server.netloc: make()}} if how == "config" else {}

@@ -308,7 +308,7 @@ def proxy(make_server):
 
 
 def credentials(server):
-    return "http://user:pass@" + server.netloc
+    return "http://user:pr0xy-a13@" + server.netloc
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
@@ -326,7 +326,7 @@ def test_a13_a_proxy_alone_gets_its_credentials(make_server, proxy, make_transpo
     assert reply.peer is None
     assert read_all(reply) == DATA
     (asked,) = proxy.requests
-    assert asked.headers["Proxy-Authorization"] == "Basic dXNlcjpwYXNz"
+    assert asked.headers["Proxy-Authorization"] == "Basic dXNlcjpwcjB4eS1hMTM="
     assert asked.target == (server.netloc if tls else server.url("/a"))
     assert [dict(request.headers.pairs).get("Proxy-Authorization") for request in server.requests] == [
         None

@@ -76,12 +76,10 @@ class Lines:
     def _failed(self, outcome: Outcome) -> None:
         failure = outcome.failure
         kind = failure.kind if failure else "internal"
-        status = failure.status_code if failure else None
         if not outcome.attempts and kind in _OF_A_HOST:
             kind, most = f"{kind} (not asked)", 1  # the same words for each of its entries
         else:
-            is_common = kind == "auth" and status != 403  # 403 may be for one file alone
-            most = 1 if is_common else LINES_PER_GROUP
+            most = 1 if kind == "auth" else LINES_PER_GROUP  # one mistake, however many entries need it
         if self._admits(kind, _authority(outcome.url), most):
             reason = failure.message if failure and failure.message else kind
             self._add("failed", _name(outcome), clean(reason, REASON_LIMIT))

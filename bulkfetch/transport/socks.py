@@ -111,7 +111,7 @@ def _judge(exc: OSError, where: str, seconds: float) -> errors.TransferError:
     cause = getattr(exc, "socket_err", None) or exc  # its own errors are OSErrors, and wrapped as such
     if isinstance(cause, TimeoutError):
         return errors.ConnectFailed(f"no connection through {where} within {seconds:g} s")
-    text = clean(redact(str(cause)), 120)
+    text = clean(redact(str(cause.strerror or cause)), 120)
     if isinstance(cause, library.SOCKS5AuthError):
         return errors.NotAuthorised(f"{where} refuses us: {text}")
     return errors.ConnectFailed(f"no connection through {where}: {text}")
