@@ -378,7 +378,7 @@ def test_a_worker_that_does_not_come_back_is_named(server, tmp_path, monkeypatch
     assert outcome.failure.kind == "timeout", outcome.failure
     (notice,) = notices
     assert notice.startswith(f"a.bin from {server.url('/a.bin')}?token=")
-    assert notice.endswith("does not end: the answer's head took too long")
+    assert notice.endswith("does not end: the credentials took too long")
     assert "s3cret" not in notice
 
 

@@ -173,7 +173,7 @@ class OriginSession:
     def _send_once(
         self, asked: Request | None, url: str, headers: Mapping[str, str], policy: HostPolicy
     ) -> requests.Response:
-        present_lease().enter("credentials", current.head_seconds)
+        present_lease().enter("the credentials", current.head_seconds)
         applied = self.applied(policy)
         request = requests.PreparedRequest()
         request.method = "GET"
