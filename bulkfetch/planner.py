@@ -116,7 +116,7 @@ class _Batch:
                 self.taken_over.append((key, holder))
         return planned
 
-    def _keep_name(self, key: bytes, path: str, path_key: str | None) -> tuple[str, None] | Failure:
+    def _keep_name(self, key: bytes, path: str, path_key: str | None) -> tuple[str, bytes | None] | Failure:
         """Leave an entry the destination it has, unless an earlier line of this batch got it."""
         if self._taken.setdefault(path_key or naming.collision_key(path), key) != key:
             return _in_the_way(path)
@@ -174,8 +174,8 @@ class _Batch:
             )
         doubt = self._doubt(found.st_ctime)
         is_torn = self._is_torn(found.st_ctime)
-        if row is not None and row.size is not None and _is_intact(row, found.st_size, found.st_mtime_ns):
-            return self._recheck(entry, task, row)
+        if row is not None and _may_be_intact(row, found.st_size, found.st_mtime_ns):
+            return self._recheck(entry, task, row, is_torn=is_torn)
         if row is not None and row.state is Status.PENDING and doubt is not None and doubt.same_boot:
             # Renamed by a run that was killed before it could write so.
             return task._replace(check=_declared(entry, "found complete"), replace=True)
@@ -219,13 +219,13 @@ class _Batch:
             None, "already fetched", (), row.key,
         ))  # fmt: skip
 
-    def _recheck(self, entry: Entry, task: Task, row: Row) -> Task:
+    def _recheck(self, entry: Entry, task: Task, row: Row, *, is_torn: bool) -> Task:
         """Have a file looked at that an earlier run left, unless the manifest now promises another."""
         if not _is_as_promised(entry, row):
             return task._replace(replace=True)
         name, _, digest = row.digest.partition(":")
         digests = ((name, digest),) if digest else entry.digests
-        reason = _AFTER_CRASH if row.state in _FINISHED else "verified"
+        reason = _AFTER_CRASH if is_torn or row.needs_check else "verified"
         check = Check(row.size, digests, reason) if digests else None  # without one only fetching tells
         return task._replace(check=check, replace=True)
 
@@ -255,7 +255,13 @@ class _Batch:
 
 
 def _is_intact(row: Row, size: int, mtime_ns: int) -> bool:
-    return size == row.size and (not row.mtime_ns or abs(mtime_ns - row.mtime_ns) <= _MTIME_SLACK)
+    """Say whether a file looks untouched; with a digest to go by, a doubt costs no more than hashing it."""
+    slack = 0 if row.digest else _MTIME_SLACK
+    return size == row.size and (not row.mtime_ns or abs(mtime_ns - row.mtime_ns) <= slack)
+
+
+def _may_be_intact(row: Row, size: int, mtime_ns: int) -> bool:
+    return size == row.size and (bool(row.digest) or _is_intact(row, size, mtime_ns))
 
 
 def _is_as_promised(entry: Entry, row: Row) -> bool:

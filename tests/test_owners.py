@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +113,31 @@ def test_two_lines_of_one_path_far_apart_are_refused_too(server, tmp_path):
         assert told[server.url("/a")] in ("fetched", "skipped")
         assert told[server.url("/b")] == "failed"
         assert (tmp_path / "z.bin").read_bytes() == b"a"
+
+
+def fetched_once(server: Any, command: Any, tmp_path: Path) -> tuple[Path, Path]:
+    server.add("/a.bin", body=b"content")
+    dest = tmp_path / "out"
+    assert command("get", server.url("/a.bin"), "-d", dest).returncode == 0
+    return dest, dest / "a.bin"
+
+
+def test_a_file_damaged_a_moment_ago_is_not_already_fetched(server, command, tmp_path):
+    dest, file = fetched_once(server, command, tmp_path)
+    before = file.stat().st_mtime_ns
+    file.write_bytes(b"kontent")
+    os.utime(file, ns=(before, before + 500_000_000))
+    assert command("verify", dest).returncode == 1
+    done = command("get", server.url("/a.bin"), "-d", dest)
+    assert done.returncode == 0
+    assert "fetched 1 file" in done.stderr
+    assert file.read_bytes() == b"content"
+
+
+def test_a_copied_destination_costs_a_hash_and_no_request(server, command, tmp_path):
+    dest, file = fetched_once(server, command, tmp_path)
+    os.utime(file, ns=(1, 10**18))
+    done = command("get", server.url("/a.bin"), "-d", dest)
+    assert "1 unchanged" in done.stderr
+    assert "1 skipped" in command("get", server.url("/a.bin"), "-d", dest).stderr  # its new time is recorded
+    assert len(server.requests) == 1
