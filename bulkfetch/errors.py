@@ -20,6 +20,10 @@ class ManifestError(UsageError):
     """A manifest as a whole cannot be read."""
 
 
+class OutputLost(BulkfetchError):
+    """Results could not be written; what was done is kept."""
+
+
 class DestinationLocked(BulkfetchError):
     """Another run holds this destination."""
 

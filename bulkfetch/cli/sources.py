@@ -45,7 +45,8 @@ class Sources:
                     "nothing to fetch: give URLs, a manifest, or pipe a list into standard input"
                 )
             self._files = ["-"]
-        for name in [*self._files, *(m for m in manifests if not _URL.match(m))]:
+        self.files = [*self._files, *(m for m in manifests if not _URL.match(m))]  # "-": standard input
+        for name in self.files:
             _check_readable(name)
 
     @classmethod
