@@ -17,7 +17,9 @@ from bulkfetch.cli.signals import caught
 from bulkfetch.cli.sources import Entries, Sources, read_named
 from bulkfetch.config import FetchConfig
 from bulkfetch.display import Mode, format_summary
+from bulkfetch.errors import ManifestError
 from bulkfetch.manifest import Checked
+from bulkfetch.models import LINE
 from bulkfetch.policy import Policies
 from bulkfetch.printing import ResultWriter, parse_print
 from bulkfetch.summary import EXIT_BAD_LINES, EXIT_FAILED, EXIT_OK, EXIT_STOPPED, Summary
@@ -119,8 +121,10 @@ def _get_all(
         displays = open_displays(opened, options)
         fetcher = opened.enter_context(Fetcher(config, policies=policies, displays=displays))
         opened.enter_context(caught(fetcher.stop))
-        _drive(fetcher, entries, writer)
+        broken = _drive(fetcher, entries, writer)
     summary = fetcher.summary
+    if broken is not None and summary.unreadable and not summary.entries:
+        raise broken
     _conclude(summary, options, lasts=lasts)
     lost = losses(displays, options)
     if writer is not None and writer.error:
@@ -132,10 +136,19 @@ def _get_all(
     return EXIT_STOPPED if lost and not is_worse else summary.exit_status
 
 
-def _drive(fetcher: Fetcher, entries: Entries, writer: ResultWriter | None) -> None:
+def _drive(fetcher: Fetcher, entries: Entries, writer: ResultWriter | None) -> ManifestError | None:
+    """Let a run go through; returns what kept the manifest from being read to its end."""
+    try:
+        _print_outcomes(fetcher, entries, writer)
+    except ManifestError as exc:
+        return exc
+    return None
+
+
+def _print_outcomes(fetcher: Fetcher, entries: Entries, writer: ResultWriter | None) -> None:
     for outcome in fetcher.run(Checked(entries)):
-        if writer is None:
-            continue
+        if writer is None or (outcome.failure is not None and outcome.failure.kind == LINE):
+            continue  # bad lines are told on stderr
         writer.write(outcome)
         if not writer.flush():
             fetcher.stop(writer.error or "the reader of standard output went away")

@@ -114,7 +114,7 @@ def _stop(summary: Summary, *, lasts: bool) -> str:
     if not summary.signal and not summary.stopped:
         return ""
     why = clean(summary.stopped, 300) or f"by {_signal_name(summary.signal)}"
-    if not lasts:
+    if not lasts or summary.unreadable:
         return f"stopped: {why}"
     left = max(summary.entries - summary.finished, 0)
     open_ended = (
