@@ -78,7 +78,9 @@ class _Batch:
         self._owners = self._journal.find_paths([path for key, _, path in named if not self._has_name(key)])
         self._parts = self._journal.find_parts(keys)
         return [
-            self._refuse(entry, named) if isinstance(named, Failure) else self._plan(entry, *named)
+            self._refuse(entry, named, _identity(entry, entry.path or ""))
+            if isinstance(named, Failure)
+            else self._plan(entry, *named)
             for entry, named in zip(self._entries, wanted, strict=True)
         ]
 
@@ -88,8 +90,7 @@ class _Batch:
             path = naming.plan_path(entry, self._planner._layout, index)
         except LineError as exc:
             return to_failure(exc)
-        request = entry.request.identity() if entry.request else b""
-        return naming.identity(entry.urls[0], path, request), path, naming.collision_key(path)
+        return _identity(entry, path), path, naming.collision_key(path)
 
     def _has_name(self, key: bytes) -> bool:
         row = self._rows.get(key)
@@ -250,8 +251,12 @@ class _Batch:
     def _skip(self, entry: Entry, key: bytes, path: str, reason: str) -> Outcome:
         return Outcome(entry, Status.SKIPPED, path, redact_url(entry.urls[0]), reason=reason, key=key)
 
-    def _refuse(self, entry: Entry, failure: Failure, key: bytes = b"") -> Outcome:
+    def _refuse(self, entry: Entry, failure: Failure, key: bytes) -> Outcome:
         return Outcome(entry, Status.FAILED, entry.path, redact_url(entry.urls[0]), failure=failure, key=key)
+
+
+def _identity(entry: Entry, path: str) -> bytes:
+    return naming.identity(entry.urls[0], path, entry.request.identity() if entry.request else b"")
 
 
 def _is_intact(row: Row, size: int, mtime_ns: int) -> bool:

@@ -1,4 +1,4 @@
-"""What is no entry, and manifests that cannot be read: visible to a program, and to a script by its status."""
+"""What is no entry, and manifests that cannot be read: visible to programs and to scripts."""
 
 from __future__ import annotations
 

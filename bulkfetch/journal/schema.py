@@ -96,6 +96,11 @@ FINISHED = (
     f"SELECT id, {_ROW} FROM entries"
     " WHERE id > ? AND id <= ? AND state IN ('fetched', 'unchanged') ORDER BY id LIMIT ?"
 )
+# A failure since then changes nothing about the file.
+RECORDED = (
+    f"SELECT id, {_ROW} FROM entries WHERE id > ? AND id <= ? AND (state IN ('fetched', 'unchanged')"
+    " OR (state = 'failed' AND owns = 1 AND digest IS NOT NULL)) ORDER BY id LIMIT ?"
+)
 FAILED = (
     "SELECT id, url, path, kind, status_code, message, attempts, entry FROM entries"
     " WHERE id > ? AND id <= ? AND state = 'failed' ORDER BY id LIMIT ?"
