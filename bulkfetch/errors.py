@@ -20,6 +20,14 @@ class ManifestError(UsageError):
     """A manifest as a whole cannot be read."""
 
 
+class ManifestCut(ManifestError):
+    """A manifest could not be read to its end this time."""
+
+
+class OutputLost(BulkfetchError):
+    """Results could not be written; what was done is kept."""
+
+
 class DestinationLocked(BulkfetchError):
     """Another run holds this destination."""
 

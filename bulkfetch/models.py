@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 Gap = tuple[int, int]  # first byte, and the one after the last
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+LINE = "line"  # the kind of failure of what is no entry
 
 
 class Origin(NamedTuple):
@@ -266,7 +267,7 @@ class Attempt(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The one final record of an entry."""
+    """The one final record of an entry, or of a line that is none (kind `line`)."""
 
     entry: Entry
     status: Status
@@ -303,3 +304,10 @@ class Outcome(NamedTuple):
         if self.warnings:
             record["warnings"] = list(self.warnings)
         return record
+
+
+def rejected(bad: BadLine) -> Outcome:
+    """Return the outcome of a line that is no entry."""
+    entry = Entry((bad.text,) if bad.text else (), source=bad.source, line=bad.line)
+    failure = Failure(LINE, bad.reason)
+    return Outcome(entry, Status.FAILED, url=bad.text, failure=failure)

@@ -46,6 +46,8 @@ class Planner:
         planned = batch.run()
         if self._record:
             self._journal.add_pending(batch.pending)
+            for key, holder in batch.taken_over:
+                self._journal.take_over(key, holder)
             self._journal.touch_run(batch.touched)
             self._journal.commit()  # before any task starts: a killed run's files are known by these rows
         return planned
@@ -66,16 +68,19 @@ class _Batch:
         self._taken: dict[str, bytes] = {}  # collision key -> entry key, within this batch
         self._seen: set[bytes] = set()
         self._renamed: set[bytes] = set()
+        self.taken_over: list[tuple[bytes, bytes]] = []  # entry key, key of the one whose file it replaces
 
     def run(self) -> list[Task | Outcome]:
         wanted = [self._name(entry, self._index + i) for i, entry in enumerate(self._entries)]
         named = [w for w in wanted if not isinstance(w, Failure)]
         keys = [key for key, _, _ in named]
         self._rows = self._journal.find(keys, {key: path for key, path, _ in named})
-        self._owners = self._journal.find_paths([path for key, _, path in named if key not in self._rows])
+        self._owners = self._journal.find_paths([path for key, _, path in named if not self._has_name(key)])
         self._parts = self._journal.find_parts(keys)
         return [
-            self._refuse(entry, named) if isinstance(named, Failure) else self._plan(entry, *named)
+            self._refuse(entry, named, _identity(entry, entry.path or ""))
+            if isinstance(named, Failure)
+            else self._plan(entry, *named)
             for entry, named in zip(self._entries, wanted, strict=True)
         ]
 
@@ -85,32 +90,46 @@ class _Batch:
             path = naming.plan_path(entry, self._planner._layout, index)
         except LineError as exc:
             return to_failure(exc)
-        request = entry.request.identity() if entry.request else b""
-        return naming.identity(entry.urls[0], path, request), path, naming.collision_key(path)
+        return _identity(entry, path), path, naming.collision_key(path)
+
+    def _has_name(self, key: bytes) -> bool:
+        row = self._rows.get(key)
+        return row is not None and row.owns
 
     def _plan(self, entry: Entry, key: bytes, wanted: str, path_key: str) -> Task | Outcome:
         row = self._rows.get(key)
         if key in self._seen or (row is not None and row.run == self._journal.run):
             return self._skip(entry, key, row.path if row else wanted, "listed before")
         self._seen.add(key)
-        owner: Row | PathOwner | None = row
-        path = row.path if row is not None else wanted
-        if row is None:
-            settled = self._settle_name(entry, key, wanted, path_key)
-            if isinstance(settled, Failure):
-                return self._refuse(entry, settled, key)
-            path, owner = settled
+        if row is not None and row.owns:
+            path, holder = row.path, None
+            settled = self._keep_name(key, row.path, path_key if row.path == wanted else None)
         else:
-            self._taken[path_key if path == wanted else naming.collision_key(path)] = key
-        planned = self._decide(entry, key, path, row, owner)
+            row = None  # what an earlier run said of it holds for no file
+            settled = self._settle_name(entry, key, wanted, path_key)
+        if isinstance(settled, Failure):
+            return self._refuse(entry, settled, key)
+        path, holder = settled
+        planned = self._decide(entry, key, path, row)
         if isinstance(planned, Task) and self._planner._record:
             self.pending.append(PendingRow(key, path, naming.collision_key(path), entry))
+            if holder is not None:
+                self.taken_over.append((key, holder))
         return planned
+
+    def _keep_name(self, key: bytes, path: str, path_key: str | None) -> tuple[str, bytes | None] | Failure:
+        """Leave an entry the destination it has, unless an earlier line of this batch got it."""
+        if self._taken.setdefault(path_key or naming.collision_key(path), key) != key:
+            return _in_the_way(path)
+        return path, None
 
     def _settle_name(
         self, entry: Entry, key: bytes, wanted: str, path_key: str
-    ) -> tuple[str, PathOwner | None] | Failure:
-        """Give a new entry its destination: the one it wants, unless another entry has it (fault N13)."""
+    ) -> tuple[str, bytes | None] | Failure:
+        """Give a new entry its destination: the one it wants, unless another entry has it (fault N13).
+
+        Returns it with the key of the entry whose file is to be replaced there, if any.
+        """
         owner = self._owners.get(path_key)
         holder = self._taken.get(path_key) or (owner.key if owner else None)
         if holder is None or holder == key:
@@ -122,14 +141,27 @@ class _Batch:
             self._taken[naming.collision_key(path)] = key
             return path, None
         if path_key in self._taken or (owner is not None and owner.run == self._journal.run):
-            return Failure("path", f"an earlier line has the destination {wanted} already")
+            return _in_the_way(wanted)
+        has_file = owner is not None and self._has_file(owner)
+        if has_file and owner is not None and not self._may_replace(entry):
+            return _taken_by(owner)
         self._journal.release_path(holder)  # an older run's entry: the manifest now names another URL for it
         self._taken[path_key] = key
-        return wanted, owner
+        return wanted, holder if has_file else None
 
-    def _decide(
-        self, entry: Entry, key: bytes, path: str, row: Row | None, owner: Row | PathOwner | None
-    ) -> Task | Outcome:
+    def _has_file(self, owner: PathOwner) -> bool:
+        """Say whether what stands at a destination is the file of the entry that has it."""
+        found = self._store.find(owner.path)
+        if found is None or owner.size is not None:
+            return found is not None
+        return owner.state is Status.PENDING and self._doubt(found.st_ctime) is not None
+
+    def _may_replace(self, entry: Entry) -> bool:
+        """Say whether the user lets go of what stands there unless it is what the entry declares."""
+        policy = self._config.existing
+        return policy == "overwrite" or (policy == "verify" and _declares(entry))
+
+    def _decide(self, entry: Entry, key: bytes, path: str, row: Row | None) -> Task | Outcome:
         """Weigh what stands at the destination."""
         found = self._store.find(path)
         if found is not None and row is not None and self._is_kept(entry, row, found):
@@ -143,15 +175,15 @@ class _Batch:
             )
         doubt = self._doubt(found.st_ctime)
         is_torn = self._is_torn(found.st_ctime)
-        if row is not None and row.size is not None and _is_intact(row, found.st_size, found.st_mtime_ns):
-            return self._recheck(entry, task, row)
+        if row is not None and _may_be_intact(row, found.st_size, found.st_mtime_ns):
+            return self._recheck(entry, task, row, is_torn=is_torn)
         if row is not None and row.state is Status.PENDING and doubt is not None and doubt.same_boot:
             # Renamed by a run that was killed before it could write so.
             return task._replace(check=_declared(entry, "found complete"), replace=True)
         if is_torn:  # perhaps ours, and not all of it reached the disk before the machine went down
             check = _declared(entry, _AFTER_CRASH) if entry.digests else None
             return task._replace(check=check, replace=True)
-        if owner is not None and (owner.size is not None or (doubt and owner.state is Status.PENDING)):
+        if row is not None and (row.size is not None or (doubt and row.state is Status.PENDING)):
             return task._replace(replace=True)  # ours, and no longer what the manifest asks for
         return self._judge_foreign(entry, task, key)
 
@@ -188,13 +220,13 @@ class _Batch:
             None, "already fetched", (), row.key,
         ))  # fmt: skip
 
-    def _recheck(self, entry: Entry, task: Task, row: Row) -> Task:
+    def _recheck(self, entry: Entry, task: Task, row: Row, *, is_torn: bool) -> Task:
         """Have a file looked at that an earlier run left, unless the manifest now promises another."""
         if not _is_as_promised(entry, row):
             return task._replace(replace=True)
         name, _, digest = row.digest.partition(":")
         digests = ((name, digest),) if digest else entry.digests
-        reason = _AFTER_CRASH if row.state in _FINISHED else "verified"
+        reason = _AFTER_CRASH if is_torn or row.needs_check else "verified"
         check = Check(row.size, digests, reason) if digests else None  # without one only fetching tells
         return task._replace(check=check, replace=True)
 
@@ -203,7 +235,7 @@ class _Batch:
         policy = self._config.existing
         if policy == "overwrite":
             return task._replace(replace=True)
-        if policy == "verify" and (entry.digests or entry.size is not None):
+        if policy == "verify" and _declares(entry):
             return task._replace(check=_declared(entry, "verified"), replace=True)
         if policy == "fail":
             return self._refuse(entry, to_failure(DestinationTaken("a file is already there")), key)
@@ -219,12 +251,22 @@ class _Batch:
     def _skip(self, entry: Entry, key: bytes, path: str, reason: str) -> Outcome:
         return Outcome(entry, Status.SKIPPED, path, redact_url(entry.urls[0]), reason=reason, key=key)
 
-    def _refuse(self, entry: Entry, failure: Failure, key: bytes = b"") -> Outcome:
+    def _refuse(self, entry: Entry, failure: Failure, key: bytes) -> Outcome:
         return Outcome(entry, Status.FAILED, entry.path, redact_url(entry.urls[0]), failure=failure, key=key)
 
 
+def _identity(entry: Entry, path: str) -> bytes:
+    return naming.identity(entry.urls[0], path, entry.request.identity() if entry.request else b"")
+
+
 def _is_intact(row: Row, size: int, mtime_ns: int) -> bool:
-    return size == row.size and (not row.mtime_ns or abs(mtime_ns - row.mtime_ns) <= _MTIME_SLACK)
+    """Say whether a file looks untouched; with a digest to go by, a doubt costs no more than hashing it."""
+    slack = 0 if row.digest else _MTIME_SLACK
+    return size == row.size and (not row.mtime_ns or abs(mtime_ns - row.mtime_ns) <= slack)
+
+
+def _may_be_intact(row: Row, size: int, mtime_ns: int) -> bool:
+    return size == row.size and (bool(row.digest) or _is_intact(row, size, mtime_ns))
 
 
 def _is_as_promised(entry: Entry, row: Row) -> bool:
@@ -234,6 +276,20 @@ def _is_as_promised(entry: Entry, row: Row) -> bool:
         return True
     name, _, digest = row.digest.partition(":")
     return not any(algorithm == name and wanted != digest for algorithm, wanted in entry.digests)
+
+
+def _in_the_way(path: str) -> Failure:
+    return Failure("path", f"an earlier line has the destination {path} already")
+
+
+def _taken_by(owner: PathOwner) -> Failure:
+    other = f"of {owner.url}" if owner.url else "of another URL"
+    text = f"{owner.path} is the file {other}; --existing overwrite replaces it"
+    return to_failure(DestinationTaken(text))
+
+
+def _declares(entry: Entry) -> bool:
+    return bool(entry.digests) or entry.size is not None
 
 
 def _declared(entry: Entry, reason: str) -> Check:

@@ -13,7 +13,7 @@ from bulkfetch.backlog import Backlog
 from bulkfetch.chronicle import tell_ended, tell_moved, tell_requeued
 from bulkfetch.config import FetchConfig
 from bulkfetch.engine import Engine, Report
-from bulkfetch.errors import BulkfetchError
+from bulkfetch.errors import BulkfetchError, ManifestCut
 from bulkfetch.events import Event, Exchanged, Notice, Progress
 from bulkfetch.inbox import Inbox
 from bulkfetch.intake import Intake
@@ -29,6 +29,7 @@ from bulkfetch.models import (
     Sharing,
     Status,
     Task,
+    rejected,
 )
 from bulkfetch.planner import Planner
 from bulkfetch.policy import Policies
@@ -79,11 +80,13 @@ class Run:
         self._refresh = refresh
         self.inbox: Inbox[Message] = Inbox()
         self._backlog = Backlog()
+        self._rejected: list[Outcome] = []  # of lines that are no entries, not yet told
         self._outcomes: list[Outcome] = []  # settled, not yet in the journal
         self._oldest = 0.0  # when the first of them was settled
         self._is_starved = False  # a worker is idle although tasks wait
         self._next_look = 0.0  # when a starved run reads further ahead
         self._told_done = False
+        self._broken: BulkfetchError | None = None  # why the manifest was not read to its end
         self._told_login = False
         self._declared = 0  # bytes the manifest promises so far
         self._parts_dirty = False
@@ -93,7 +96,11 @@ class Run:
         self.inbox.put(report, wake=report.ends_batch)
 
     def outcomes(self, entries: Iterator[Entry | BadLine], engine: Engine) -> Iterator[Outcome]:
-        """Yield every outcome once it is in the journal; ends when all are, or the run is stopped."""
+        """Yield every outcome once it is in the journal; ends when all are, or the run is stopped.
+
+        Raises:
+            ManifestError: the manifest cannot be read, or not on; what it had named has its outcome.
+        """
         owner = os.getpid()
         self._engine = engine
         self._intake = intake = Intake(entries, self.inbox.wake, self._stop)
@@ -110,7 +117,10 @@ class Run:
                 self._wait()
             self._let_go()
             yield from self._flush(now=True)
-            self.summary.complete = intake.is_done and self.summary.finished == self.summary.entries
+            all_read = intake.is_done and self._broken is None
+            self.summary.complete = all_read and self.summary.finished == self.summary.entries
+            if self._broken is not None:
+                raise self._broken
         finally:  # also when the caller drops the iterator
             self._stop.set()
             if os.getpid() == owner:  # a forked child has no workers, nor is the journal its own (fault K11)
@@ -131,13 +141,12 @@ class Run:
         try:
             taken = self._intake.take()
         except BulkfetchError as exc:
-            self.stop(f"the manifest cannot be read on: {exc}")
+            self._break_off(exc)
             return
         entries = []
         for entry in taken:
             if isinstance(entry, BadLine):
-                self.summary.bad_lines += 1
-                self._emit(events.LineRejected(entry))
+                self._reject(entry)
             else:
                 entries.append(entry)
         if entries:
@@ -145,6 +154,18 @@ class Run:
         if entries or self._intake.is_done != self._told_done:
             self._told_done = self._intake.is_done
             self._emit(events.Planned(self.summary.entries, self._declared, self._told_done))
+
+    def _break_off(self, exc: BulkfetchError) -> None:
+        """Take note that the manifest cannot be read on; what it has named is still fetched."""
+        self._broken = exc
+        self.summary.unreadable = not isinstance(exc, ManifestCut)
+        self.summary.stopped = self.summary.stopped or str(exc)
+
+    def _reject(self, bad: BadLine) -> None:
+        """Tell of what is no entry: it has an outcome, but no place in the journal nor among the failed."""
+        self.summary.bad_lines += 1
+        self._emit(events.LineRejected(bad))
+        self._rejected.append(rejected(bad))
 
     def _wants_more(self) -> bool:
         """Say whether to read on: the window has room, or workers starve behind the caps of busy hosts."""
@@ -365,6 +386,9 @@ class Run:
 
     def _flush(self, *, now: bool = False) -> Iterator[Outcome]:
         """Write what has been settled, then tell it."""
+        if self._rejected:
+            told, self._rejected = self._rejected, []
+            yield from told
         waited = time.monotonic() - self._oldest >= _FLUSH_AFTER
         if now or waited or len(self._outcomes) >= _FLUSH_COUNT or not self._scheduler.active:
             yield from self._write()
@@ -389,7 +413,9 @@ class Run:
 
     def _is_complete(self) -> bool:
         scheduler = self._scheduler
-        waiting = scheduler.queued or scheduler.active or len(self._backlog) or self._outcomes
+        waiting = (
+            scheduler.queued or scheduler.active or len(self._backlog) or self._outcomes or self._rejected
+        )
         return self._intake.is_done and not waiting
 
     def _wind_up(self, started: float) -> None:

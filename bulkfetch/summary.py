@@ -28,6 +28,7 @@ class Summary:
     retries: int = 0
     seconds: float = 0.0
     complete: bool = False  # every entry has an outcome and the manifest was read to its end
+    unreadable: bool = False  # a manifest can never be read, or not on
     stopped: str = ""  # why the run ended early; "" when it did not
     signal: int = 0  # the signal that ended it
     failures: dict[str, int] = field(default_factory=dict)  # kind -> count
@@ -40,6 +41,8 @@ class Summary:
     @property
     def exit_status(self) -> int:
         """The status a command should exit with."""
+        if self.unreadable:
+            return EXIT_USAGE
         if self.signal:
             return 128 + self.signal
         if self.stopped:

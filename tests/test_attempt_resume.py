@@ -372,7 +372,7 @@ def test_r20_a_part_without_bytes_is_none(server, attempts, begin, loss):
 def test_r21_bytes_past_the_remembered_offset_are_cut_off(server, attempts, begin):
     part = begin()
     with part_file(attempts).open("ab") as file:
-        file.write(bytes(20_000))
+        file.write(bytes(60_000))  # more than is still to come
     server.add("/a", body=DATA, etag=ETAG)
     assert_whole(attempts, attempts.go_on(server.url("/a"), part))
     assert server.requests[-1].range == REST

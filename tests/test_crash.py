@@ -214,13 +214,15 @@ def test_an_entry_that_failed_keeps_the_good_file_from_before(server, dest, tmp_
     assert fetch(dest, bare) == {"a.bin": ("skipped", "already fetched")}
 
 
-def test_a_file_a_killed_run_wrote_for_another_url_of_the_same_name_is_replaced(server, dest, tmp_path):
+def test_a_file_a_killed_run_wrote_for_another_url_is_replaced_if_told_so(server, dest, tmp_path):
     for name, body in (("old", b"old bytes"), ("new", b"new bytes")):
         server.add(f"/{name}", body=body)
         row = {"url": server.url(f"/{name}"), "path": "a.bin"}
         (tmp_path / f"{name}.jsonl").write_text(json.dumps(row))
     killed(dest, "after-rename:1", tmp_path / "old.jsonl")
-    assert fetch(dest, tmp_path / "new.jsonl") == {"a.bin": ("fetched", "")}
+    assert fetch(dest, tmp_path / "new.jsonl") == {"a.bin": ("failed", "")}
+    assert (dest / "a.bin").read_bytes() == b"old bytes"
+    assert fetch(dest, tmp_path / "new.jsonl", existing="overwrite") == {"a.bin": ("fetched", "")}
     assert (dest / "a.bin").read_bytes() == b"new bytes"
 
 

@@ -930,8 +930,8 @@ def test_drawing_is_paced_however_often_it_is_asked_for():
             "run the same command again to go on",
         ),
         (
-            Summary(signal=15),
-            "fetched 0 files: 0 B in 0.0 s\n"
+            Summary(signal=15, received=8_000_000, seconds=2),
+            "fetched 0 files: 0 B in 2.0 s (8.0 MB received, 4.0 MB/s)\n"
             "stopped: by SIGTERM; what was received is kept, run the same command again to go on",
         ),
     ],

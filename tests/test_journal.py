@@ -130,7 +130,7 @@ def test_pending_entries_are_found_by_key_and_by_path(journal):
     journal.add_pending([pending(0), pending(1, path="Sub/One.CSV")])
     row = journal.find([key_of(1), key_of(7)])[key_of(1)]
     assert (row.path, row.state, row.run, row.size, row.digest) == ("Sub/One.CSV", "pending", 1, None, "")
-    owner = PathOwner(key_of(1), 1, "Sub/One.CSV", Status.PENDING, None, 0)
+    owner = PathOwner(key_of(1), 1, "Sub/One.CSV", Status.PENDING, None, 0, "https://example.org/1.csv")
     assert journal.find_paths(["sub/one.csv", "sub/two.csv"]) == {"sub/one.csv": owner}
 
 
@@ -139,7 +139,7 @@ def test_facts_survive_closing(boot, journal):
     journal.settle([fetched()])
     journal.commit()
     row = boot().find([key_of(0)])[key_of(0)]
-    assert row == (key_of(0), "0.csv", "fetched", 20, MTIME, DIGEST, 1, ETAG, MODIFIED, False)
+    assert row == (key_of(0), "0.csv", "fetched", 20, MTIME, DIGEST, 1, ETAG, MODIFIED, False, True)
 
 
 @pytest.mark.parametrize("count", [1, 2, 255, 256, 257, 700])

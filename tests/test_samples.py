@@ -13,6 +13,7 @@ import pytest
 SAMPLES = Path(__file__).parent.parent / "samples"
 STATIONS = (b"name,lat,lon\n" + b"north,53.5,9.9\n" * 80)[:1200].ljust(1200, b"\n")
 POSIX = pytest.mark.skipif(os.name != "posix", reason="a shell script")
+BASH = pytest.mark.skipif(os.name != "posix" or not shutil.which("bash"), reason="a script for bash")
 
 
 @pytest.fixture
@@ -81,14 +82,15 @@ def test_the_exports_are_posted(server, samples, run_bulkfetch, tmp_path):
     assert (tmp_path / "out" / "all.csv").read_bytes() == b"format=csv&limit=100"
 
 
-@POSIX
-def test_the_pipe_recipe(samples, shell_environment, tmp_path):
-    urls = (samples / "urls.txt").read_text()
-    command = ["/bin/sh", str(samples / "pipe.sh"), str(tmp_path / "out")]
+@BASH
+@pytest.mark.parametrize(("missing", "status"), [("", 0), ("/nothing.csv", 1)], ids=["well", "one failed"])
+def test_the_pipe_recipe(server, samples, shell_environment, tmp_path, missing, status):
+    urls = (samples / "urls.txt").read_text() + (f"{server.url(missing)}\n" if missing else "")
+    command = ["bash", str(samples / "pipe.sh"), str(tmp_path / "out")]
     done = subprocess.run(
         command, input=urls, capture_output=True, text=True, timeout=60, env=shell_environment
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == status, done.stderr
     assert done.stdout.count("ready: ") == 3
     assert f"stations.csv ({len(STATIONS)} bytes, sha256 " in done.stdout
 

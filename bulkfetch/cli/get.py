@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -12,16 +11,18 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from bulkfetch.cli.options import SETTINGS, build_config, policy_options, source_options
+from bulkfetch.cli.outputs import check_outputs, losses, open_displays, send_body
 from bulkfetch.cli.policies import build_policies
 from bulkfetch.cli.signals import caught
 from bulkfetch.cli.sources import Entries, Sources, read_named
 from bulkfetch.config import FetchConfig
-from bulkfetch.display import Display, Mode, format_summary, make_display
-from bulkfetch.errors import UsageError
+from bulkfetch.display import Mode, format_summary
+from bulkfetch.errors import ManifestError
 from bulkfetch.manifest import Checked
+from bulkfetch.models import LINE
 from bulkfetch.policy import Policies
-from bulkfetch.printing import EventsFile, FailedFile, ResultWriter, parse_print
-from bulkfetch.summary import EXIT_FAILED
+from bulkfetch.printing import ResultWriter, parse_print
+from bulkfetch.summary import EXIT_BAD_LINES, EXIT_FAILED, EXIT_OK, EXIT_STOPPED, Summary
 
 if TYPE_CHECKING:
     from bulkfetch.fetcher import Fetcher
@@ -82,6 +83,7 @@ def get(**options: Any) -> int:  # fmt: skip
 
         return show_plan(options)
     sources = Sources.from_options(options)
+    check_outputs(options, sources.files)
     config = build_config(options)
     policies = build_policies(config, options)
     if options["output"] is not None:
@@ -107,63 +109,62 @@ def plan(**options: Any) -> int:
     return show_plan(options)
 
 
-def _get_all(entries: Entries, config: FetchConfig, policies: Policies, options: dict[str, Any]) -> int:
+def _get_all(
+    entries: Entries, config: FetchConfig, policies: Policies, options: dict[str, Any], *, lasts: bool = True
+) -> int:
+    """Fetch everything; `lasts`: the destination is there afterwards."""
     from bulkfetch.fetcher import Fetcher
 
     printer = parse_print(options["print_"], null=options["print0"]) if options["print_"] else None
     writer = ResultWriter(getattr(sys.stdout, "buffer", None), printer, config.dest) if printer else None
     with contextlib.ExitStack() as opened:
-        displays = opened.enter_context(_displays(options))
+        displays = open_displays(opened, options)
         fetcher = opened.enter_context(Fetcher(config, policies=policies, displays=displays))
         opened.enter_context(caught(fetcher.stop))
-        _drive(fetcher, entries, writer)
-    _conclude(fetcher, options)
-    return fetcher.summary.exit_status
+        broken = _drive(fetcher, entries, writer)
+    summary = fetcher.summary
+    if broken is not None and summary.unreadable and not summary.entries:
+        raise broken
+    _conclude(summary, options, lasts=lasts)
+    lost = losses(displays, options)
+    if writer is not None and writer.error:
+        lost.append(writer.error)
+    for text in lost:
+        if text != summary.stopped:
+            _say(f"bulkfetch: {text}")
+    is_worse = summary.exit_status not in (EXIT_OK, EXIT_FAILED, EXIT_BAD_LINES)
+    return EXIT_STOPPED if lost and not is_worse else summary.exit_status
 
 
-def _drive(fetcher: Fetcher, entries: Entries, writer: ResultWriter | None) -> None:
+def _drive(fetcher: Fetcher, entries: Entries, writer: ResultWriter | None) -> ManifestError | None:
+    """Let a run go through; returns what kept the manifest from being read to its end."""
+    try:
+        _print_outcomes(fetcher, entries, writer)
+    except ManifestError as exc:
+        return exc
+    return None
+
+
+def _print_outcomes(fetcher: Fetcher, entries: Entries, writer: ResultWriter | None) -> None:
     for outcome in fetcher.run(Checked(entries)):
-        if writer is None:
-            continue
+        if writer is None or (outcome.failure is not None and outcome.failure.kind == LINE):
+            continue  # bad lines are told on stderr
         writer.write(outcome)
         if not writer.flush():
             fetcher.stop(writer.error or "the reader of standard output went away")
             writer = None
 
 
-@contextlib.contextmanager
-def _displays(options: dict[str, Any]) -> Iterator[list[Display]]:
-    """Open what shows or records the events, and close it whatever happens."""
-    with contextlib.ExitStack() as opened:
-        displays: list[Display] = []
-        for name, kind in (("events", EventsFile), ("failed", FailedFile)):
-            if options[name]:
-                displays.append(opened.enter_context(contextlib.closing(kind(options[name]))))
-        if options["log_file"]:
-            log = _open_log(opened, options["log_file"], max(1, options["verbose"]))
-            displays.append(opened.enter_context(contextlib.closing(log)))
-        shown = make_display(
-            options["progress"], sys.stderr, verbose=options["verbose"], quiet=options["quiet"]
-        )
-        displays.append(opened.enter_context(contextlib.closing(shown)))
-        yield displays
-
-
-def _open_log(opened: contextlib.ExitStack, name: str, verbose: int) -> Display:
-    try:
-        stream = opened.enter_context(open(name, "a", encoding="utf-8", errors="backslashreplace"))  # noqa: PTH123, SIM115 - closed by `opened`
-    except OSError as exc:
-        raise UsageError(f"cannot write {name}: {exc.strerror}") from exc
-    return make_display("log", stream, verbose=verbose)
-
-
-def _conclude(fetcher: Fetcher, options: dict[str, Any]) -> None:
+def _conclude(summary: Summary, options: dict[str, Any], *, lasts: bool) -> None:
     """Say how the run ended, unless nobody wants to know."""
-    summary = fetcher.summary
     if options["progress"] in ("json", "none") or (options["quiet"] and summary.exit_status == 0):
         return
+    _say(format_summary(summary, lasts=lasts))
+
+
+def _say(text: str) -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):  # stderr closed or full (faults P07, P08)
-        print(format_summary(summary), file=sys.stderr, flush=True)
+        print(text, file=sys.stderr, flush=True)
 
 
 def _get_one(sources: Sources, config: FetchConfig, policies: Policies, options: dict[str, Any]) -> int:
@@ -177,7 +178,8 @@ def _get_one(sources: Sources, config: FetchConfig, policies: Policies, options:
             config, dest=target.parent if target.is_absolute() else Path(config.dest) / target.parent
         )
         return _get_all(read_named(sources.urls[0], target.name), config, policies, options)
-    import shutil
+    if options["print_"]:
+        raise click.UsageError("--output - and --print both write to standard output")
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="bulkfetch-") as folder:
@@ -185,11 +187,12 @@ def _get_one(sources: Sources, config: FetchConfig, policies: Policies, options:
             read_named(sources.urls[0], "body"),
             replace(config, dest=folder),
             policies,
-            {**options, "print_": None},
+            options,
+            lasts=False,
         )
         body = Path(folder, "body")
         if code or not body.exists():
             return code or EXIT_FAILED
         with body.open("rb") as stream:
-            shutil.copyfileobj(stream, sys.stdout.buffer, 1024 * 1024)
+            send_body(stream, getattr(sys.stdout, "buffer", None))
     return 0

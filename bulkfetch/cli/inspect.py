@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bulkfetch.cli.params import FOLDER
 from bulkfetch.errors import DiskFailed, UsageError
 from bulkfetch.formatting import format_number_of, format_size, json_line
+from bulkfetch.models import Status
 from bulkfetch.safetext import clean
 from bulkfetch.summary import EXIT_FAILED, EXIT_OK
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from bulkfetch.journal import Journal, Row
     from bulkfetch.store import LocalStore
 
-_DEST = click.argument("dest", type=click.Path(file_okay=False))
+_DEST = click.argument("dest", type=FOLDER)
 
 
 @click.command(
@@ -108,13 +110,18 @@ def verify(dest: str) -> int:
     store = LocalStore(dest)
     good = bad = size = 0
     with open_journal(dest) as journal:
-        for row in journal.finished():
+        for row in journal.recorded():
+            if row.state is Status.FAILED and store.find(row.path) is None:
+                continue
             if problem := _compare(store, row):
                 bad += 1
                 click.echo(f"{row.path}: {problem}")
             else:
                 good += 1
                 size += row.size or 0
+    if not good + bad:
+        click.echo(f"nothing to verify: no finished file is on record in {clean(dest)}", err=True)
+        return EXIT_OK
     click.echo(f"{format_number_of(good, 'file')} as recorded ({format_size(size)}), {bad} not", err=True)
     return EXIT_FAILED if bad else EXIT_OK
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from importlib import import_module
@@ -11,7 +12,7 @@ from typing import Any
 import click
 
 from bulkfetch._version import __version__
-from bulkfetch.errors import BulkfetchError, DestinationLocked, DiskFailed
+from bulkfetch.errors import BulkfetchError, DestinationLocked, DiskFailed, OutputLost
 from bulkfetch.safetext import redact
 from bulkfetch.streams import flush_or_divert
 from bulkfetch.summary import EXIT_LOCKED, EXIT_SIGINT, EXIT_STOPPED, EXIT_USAGE
@@ -43,6 +44,10 @@ _COMMANDS = {
     "explain": "story",
     "demo": "demo",
 }
+
+
+# Of a stream; what happens to a file of ours is a `DiskFailed`.
+_UNWRITABLE = frozenset({errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EBADF, getattr(errno, "EDQUOT", -1)})
 
 
 class _Commands(click.Group):
@@ -105,20 +110,24 @@ def _run(arguments: list[str] | None) -> int:
         return EXIT_SIGINT
     except DestinationLocked as exc:
         return _say(exc, EXIT_LOCKED)
-    except DiskFailed as exc:
+    except (DiskFailed, OutputLost) as exc:
         return _say(exc, EXIT_STOPPED)
     except BulkfetchError as exc:
         return _say(exc, EXIT_USAGE)
     except BrokenPipeError:
         return EXIT_STOPPED
     except Exception as exc:  # noqa: BLE001 - the outermost border: a bug, told in one line
-        return _say(
-            _Bug(f"a bug ended the run ({type(exc).__name__}: {exc}); what was done is kept"), EXIT_STOPPED
-        )
+        return _say(_explain(exc), EXIT_STOPPED)
 
 
 class _Bug(BulkfetchError):
     """Something that should not have happened."""
+
+
+def _explain(exc: Exception) -> BulkfetchError:
+    if isinstance(exc, OSError) and exc.filename is None and exc.errno in _UNWRITABLE:
+        return OutputLost(f"cannot write to standard output: {exc.strerror or exc}")
+    return _Bug(f"a bug ended the run ({type(exc).__name__}: {exc}); what was done is kept")
 
 
 def _say(exc: Exception, code: int) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from bulkfetch.checksums import ALGORITHMS
-from bulkfetch.cli.params import DURATION, HEADER, LIMIT, RANGES, RATE, SIZE
+from bulkfetch.cli.params import DURATION, FOLDER, HEADER, LIMIT, RANGES, RATE, SIZE
 from bulkfetch.config import EXISTING, TRANSPORTS, USER_AGENT, FetchConfig
 from bulkfetch.manifest import READERS
 from bulkfetch.safetext import register_secret
@@ -21,7 +21,7 @@ _SECRET_FIELD = re.compile(r"auth|cookie|key|token|secret|password", re.IGNORECA
 
 _SOURCES = (
     click.argument("sources", nargs=-1, metavar="[SOURCE]..."),
-    click.option("-d", "--dest", type=click.Path(file_okay=False), default=".", help="Destination folder (default: .)."),
+    click.option("-d", "--dest", type=FOLDER, default=".", help="Destination folder (default: .)."),
     click.option("-i", "--manifest", "manifests", multiple=True, metavar="PATH|URL", allow_from_autoenv=False, help="A manifest, also a remote one; repeatable."),
     click.option("-f", "--format", type=click.Choice(sorted(READERS)), help="Manifest format; default: by name, then content."),
     click.option("--url-column", metavar="NAME", help="Column of a csv or jsonl manifest that holds the URL."),
@@ -45,7 +45,7 @@ _POLICY = (
     click.option("--entry-deadline", type=DURATION, help="Bound per entry, from its first attempt."),
     click.option("--deadline", type=DURATION, help="Bound for the whole run; it can be resumed."),
     click.option("--max-size", type=SIZE, help="Per file; checked before and while streaming."),
-    click.option("--max-failures", type=LIMIT, help="Stop starting new work past this many failures, or this share of them."),
+    click.option("--max-failures", type=LIMIT, help="Stop starting new work past this many failures, or this share (such as 5%) once 100 entries have ended."),
     click.option("--digest", type=click.Choice([*ALGORITHMS, "none"]), default="sha256", help="Digest recorded for every file (default sha256)."),
     click.option("--fsync", is_flag=True, help="Each file durable against power loss before its outcome is told."),
     click.option("--transport", type=click.Choice(TRANSPORTS), default="auto", help="Default auto: our own connections for plain requests, requests for all others."),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bulkfetch.manifest import OWN_HEADERS
 from bulkfetch.quantities import parse_duration, parse_rate, parse_size
 
 if TYPE_CHECKING:
@@ -27,6 +28,18 @@ class Size(_Type):
             return parse_size(value)
         except ValueError as exc:
             self.fail(str(exc), param, ctx)
+
+
+class Folder(click.Path):
+    """A folder, there or not."""
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":  # most likely a variable that is not set
+            self.fail("an empty name is no folder; . is the present one", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class Rate(_Type):
@@ -68,11 +81,12 @@ class Limit(_Type):
         if isinstance(value, tuple):
             return value
         try:
-            if value.endswith("%"):
-                return None, float(value[:-1])
-            return int(value), None
+            count, percent = (None, float(value[:-1])) if value.endswith("%") else (int(value), None)
         except ValueError:
+            count, percent = -1, None
+        if (count is not None and count < 0) or (percent is not None and not 0 <= percent <= 100):
             self.fail(f"{value!r} is neither a count nor a percentage such as 5%", param, ctx)
+        return count, percent
 
 
 class Ranges(_Type):
@@ -102,9 +116,12 @@ class Header(_Type):
         name, sep, text = value.partition(":")
         if not sep or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name.strip()):
             self.fail(f"{value.partition(':')[0]!r} is not a header such as 'Accept: text/csv'", param, ctx)
+        if name.strip().lower() in OWN_HEADERS:
+            self.fail(f"the header {name.strip()} is set by bulkfetch itself", param, ctx)
         if re.search(r"[\r\n\0]", text):
             self.fail(f"the value of header {name!r} has a line break in it", param, ctx)
         return name.strip(), text.strip()
 
 
 SIZE, RATE, DURATION, LIMIT, RANGES, HEADER = Size(), Rate(), Duration(), Limit(), Ranges(), Header()
+FOLDER = Folder()

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from bulkfetch.config import FetchConfig
-from bulkfetch.errors import ManifestError
+from bulkfetch.errors import ManifestCut, ManifestError
 from bulkfetch.manifest import read_manifest, read_urls
 from bulkfetch.models import BadLine, Entry, Status
 from bulkfetch.policy import Policies
@@ -45,7 +45,8 @@ class Sources:
                     "nothing to fetch: give URLs, a manifest, or pipe a list into standard input"
                 )
             self._files = ["-"]
-        for name in [*self._files, *(m for m in manifests if not _URL.match(m))]:
+        self.files = [*self._files, *(m for m in manifests if not _URL.match(m))]  # "-": standard input
+        for name in self.files:
             _check_readable(name)
 
     @classmethod
@@ -69,13 +70,16 @@ class Sources:
         import tempfile
 
         from bulkfetch.fetcher import fetch_one
+        from bulkfetch.journal.records import transient_kinds
 
         with tempfile.TemporaryDirectory(prefix="bulkfetch-") as folder:
             config = replace(config, dest=folder, layout="flat", existing="skip")
             outcome = fetch_one(url, config, policies)
             if outcome.status is Status.FAILED or outcome.path is None:
                 why = outcome.failure.message if outcome.failure else "unknown"
-                raise ManifestError(f"cannot fetch the manifest {redact_url(url)}: {why}")
+                may_pass = outcome.failure is not None and outcome.failure.kind in transient_kinds()
+                kind = ManifestCut if may_pass else ManifestError
+                raise kind(f"cannot fetch the manifest {redact_url(url)}: {why}")
             options = {**self._options, "base_url": self._options["base_url"] or url}
             yield from read_manifest(str(Path(folder, outcome.path)), **options)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bulkfetch.cli.inspect import open_journal
+from bulkfetch.cli.params import FOLDER
 from bulkfetch.errors import LineError, UsageError
 from bulkfetch.formatting import format_duration, format_number_of, format_size
 from bulkfetch.safetext import clean, redact_url
@@ -26,7 +27,7 @@ Examples:
 
 Show what happened to the entry of URL in DEST: every attempt, wait and reason; also while a run goes on.""",
 )
-@click.argument("dest", type=click.Path(file_okay=False))
+@click.argument("dest", type=FOLDER)
 @click.argument("url")
 def explain(dest: str, url: str) -> int:
     """Run `explain`."""

@@ -11,8 +11,9 @@ from bulkfetch.display.closing import format_summary
 from bulkfetch.display.guard import Display, GuardedDisplay, NullDisplay
 from bulkfetch.display.jsonl import JsonDisplay
 from bulkfetch.display.log import LogDisplay
+from bulkfetch.display.logfile import LogFile
 
-__all__ = ["Display", "GuardedDisplay", "Mode", "NullDisplay", "format_summary", "make_display"]
+__all__ = ["Display", "GuardedDisplay", "LogFile", "Mode", "NullDisplay", "format_summary", "make_display"]
 
 Mode = Literal["auto", "bar", "log", "json", "none"]
 

@@ -50,14 +50,19 @@ KINDS: dict[str, tuple[str, bool]] = {
 AGAIN = "run the same command again"
 
 
-def format_summary(summary: Summary) -> str:
-    """Return one to eight lines of plain text: what was done, what failed and why, and how to go on."""
+def format_summary(summary: Summary, *, lasts: bool = True) -> str:
+    """Return one to eight lines of plain text: what was done, what failed and why, and how to go on.
+
+    Args:
+        summary: the totals.
+        lasts: the destination is there after the run.
+    """
     lines = [_first_line(summary), *_failures(summary)]
     if summary.bad_lines:
         lines.append(f"{format_number_of(summary.bad_lines, 'manifest line')} could not be read")
-    if stop := _stop(summary):
+    if stop := _stop(summary, lasts=lasts):
         lines.append(stop)
-    elif advice := _advice(summary):
+    elif lasts and (advice := _advice(summary)):
         lines.append(advice)
     return "\n".join(lines)
 
@@ -81,6 +86,8 @@ def _first_line(summary: Summary) -> str:
 def _volume(summary: Summary) -> str:
     words = f"{format_size(summary.stored)} in {format_duration(summary.seconds)}"
     details = []
+    if (summary.stopped or summary.signal) and summary.received > summary.stored:
+        details.append(f"{format_size(summary.received)} received")
     if summary.received and summary.seconds > 0:
         details.append(f"{format_size(summary.received / summary.seconds)}/s")
     if summary.retries:
@@ -103,11 +110,13 @@ def _meaning(kind: str) -> str:
     return KINDS.get(kind, KINDS["internal"])[0]
 
 
-def _stop(summary: Summary) -> str:
+def _stop(summary: Summary, *, lasts: bool) -> str:
     """Say why the run ended early and how to go on."""
     if not summary.signal and not summary.stopped:
         return ""
     why = clean(summary.stopped, 300) or f"by {_signal_name(summary.signal)}"
+    if not lasts or summary.unreadable:
+        return f"stopped: {why}"
     left = max(summary.entries - summary.finished, 0)
     open_ended = (
         ""

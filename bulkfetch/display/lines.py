@@ -82,7 +82,7 @@ class Lines:
             most = 1 if kind == "auth" else LINES_PER_GROUP  # one mistake, however many entries need it
         if self._admits(kind, _authority(outcome.url), most):
             reason = failure.message if failure and failure.message else kind
-            self._add("failed", _name(outcome), clean(reason, REASON_LIMIT))
+            self._add("failed", _name(outcome), clean(reason, REASON_LIMIT), _place(outcome))
 
     def _warned(self, outcome: Outcome) -> None:
         for warning in outcome.warnings:
@@ -148,6 +148,14 @@ def is_error(event: events.Event) -> bool:
 
 def _name(outcome: Outcome) -> str:
     return clean(outcome.path or outcome.url, NAME_LIMIT)
+
+
+def _place(outcome: Outcome) -> str:
+    """Return the line of an entry that was refused before anything was asked: there it must be mended."""
+    is_refused = outcome.failure is not None and outcome.failure.kind in ("path", "exists")
+    if not is_refused or outcome.attempts or not outcome.entry.line:
+        return ""
+    return f"{clean(outcome.entry.source, NAME_LIMIT)}:{outcome.entry.line}"
 
 
 def _authority(url: str) -> str:

@@ -160,7 +160,8 @@ class Journal(Reading):
         for values in self._database.fetch_many(schema.FIND_OWNERS, self._names.find_paths(wanted)):
             row = parse_row(values, self._doubted)
             if row is not None and (path_key := collision_key(row.path)) in wanted:
-                owners[path_key] = PathOwner(row.key, row.run, row.path, row.state, row.size, row.mtime_ns)
+                facts = (row.key, row.run, row.path, row.state, row.size, row.mtime_ns)
+                owners[path_key] = PathOwner(*facts, values[-1] if isinstance(values[-1], str) else "")
         return owners
 
     def add_pending(self, rows: Sequence[PendingRow]) -> None:
@@ -185,6 +186,14 @@ class Journal(Reading):
         """Let another entry have the destination of this one."""
         for number in self._names.find([key]).values():
             self._database.write("UPDATE entries SET owns = 0 WHERE id = ?", (number,))
+
+    def take_over(self, key: bytes, holder: bytes) -> None:
+        """Have a pending entry replace the file of another one, whose record ends here."""
+        numbers = self._names.find([key, holder])
+        self._database.write(schema.TAKE_OVER, (numbers[holder], numbers[key]))
+        self._database.write("DELETE FROM entries WHERE id = ?", (numbers[holder],))
+        self._names.forget(holder)
+        self.drop_part(holder)
 
     # -- outcomes --------------------------------------------------------------------------------
 

@@ -72,6 +72,11 @@ class Names:
                 found[key] = self._keys[key] = self._last
         return found
 
+    def forget(self, key: bytes) -> None:
+        """Drop a key whose row is gone."""
+        self._keys.pop(key, None)
+        self._looked_up.pop(key, None)
+
     def claim(self, path_key: str, number: int) -> None:
         """Give a destination to a row."""
         value = hash_path(path_key)

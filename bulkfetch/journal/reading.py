@@ -74,6 +74,12 @@ class Reading:
             if (row := parse_row(values[1:], self._doubted)) is not None:
                 yield row
 
+    def recorded(self) -> Iterator[Row]:
+        """Yield what has a file on record, also where the entry has failed since; then it may be gone."""
+        for values in self._pages(schema.RECORDED):
+            if (row := parse_row(values[1:], self._doubted)) is not None:
+                yield row
+
     def stories(self, url: str) -> Iterator[EntryStory]:
         """Yield every entry of a URL, given without its secrets, and what is kept of its attempts."""
         return find_stories(self._database, url)

@@ -52,8 +52,8 @@ def failure_record(values: Sequence[Any], kinds: frozenset[str] | None) -> dict[
     facts = _unpack(packed)
     record: dict[str, Any] = facts.pop("extra", {})
     record["url"] = url
-    if (checked := _safe_path(path)) is not None:
-        record["path"] = checked
+    if (checked := _safe_path(path)) is not None or (kind == "path" and isinstance(path, str)):
+        record["path"] = checked or path  # one that was refused is refused again
     record.update(facts)
     record["attempts"] = size_of(attempts) or 0
     record["failure"] = {

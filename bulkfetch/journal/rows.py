@@ -34,6 +34,7 @@ class Row(NamedTuple):
     etag: str | None
     last_modified: str | None
     needs_check: bool  # the machine may have gone down before the file was on disk
+    owns: bool = True  # its path; else another entry has it, or nobody
 
 
 class PathOwner(NamedTuple):
@@ -45,6 +46,7 @@ class PathOwner(NamedTuple):
     state: Status
     size: int | None
     mtime_ns: int
+    url: str = ""
 
 
 class PendingRow(NamedTuple):
@@ -69,7 +71,7 @@ def parse_row(values: Sequence[Any], doubted: frozenset[int], safe_path: str = "
 
     A path needs no look if it is `safe_path`.
     """
-    key, path, state, size, mtime_ns, digest, run, etag, last_modified, written = values
+    key, path, state, size, mtime_ns, digest, run, etag, last_modified, written, owns = values[:11]
     if not isinstance(key, bytes) or len(key) != _KEY or not isinstance(run, int) or state not in _STATES:
         return None
     checked = path if path == safe_path else _checked(path)
@@ -78,7 +80,7 @@ def parse_row(values: Sequence[Any], doubted: frozenset[int], safe_path: str = "
     return Row(
         key, checked, _STATES[state], size_of(size), mtime_ns if isinstance(mtime_ns, int) else 0,
         _digest(digest), run, _field(etag), _field(last_modified),
-        (written if isinstance(written, int) else run) in doubted,
+        (written if isinstance(written, int) else run) in doubted, owns == 1,
     )  # fmt: skip
 
 

@@ -77,7 +77,7 @@ def _upsert(columns: str, updated: str, always: str = "") -> Many:
     return Many(f"INSERT INTO entries ({', '.join(names)}) VALUES ", f"({','.join('?' * len(names))})", tail)
 
 
-_ROW = "key, path, state, size, mtime_ns, digest, run, etag, last_modified, written"
+_ROW = "key, path, state, size, mtime_ns, digest, run, etag, last_modified, written, owns"
 _RESULT = "state run attempts received final_url seconds finished source line entry"
 _FACTS = "size digest etag last_modified mtime_ns written"  # of the file last put there
 _FAILURE = "kind status_code message"
@@ -89,12 +89,17 @@ NEXT_ROWS = f"SELECT id, {_ROW} FROM entries WHERE id > ? ORDER BY id LIMIT ?"
 TOUCH_RANGE = "UPDATE entries SET run = ? WHERE id BETWEEN ? AND ?"
 FIND_PATH_IDS = Many("SELECT hash, id FROM names WHERE hash IN (", "?", ")")
 FIND_ROWS = Many(f"SELECT {_ROW} FROM entries WHERE id IN (", "?", ")")
-FIND_OWNERS = Many(f"SELECT {_ROW} FROM entries WHERE owns = 1 AND id IN (", "?", ")")
+FIND_OWNERS = Many(f"SELECT {_ROW}, url FROM entries WHERE owns = 1 AND id IN (", "?", ")")
 ALL_PARTS = 'SELECT key, token, validator, total, "offset", durable, boot, missing FROM parts'
 FIND_PARTS = Many(f"{ALL_PARTS} WHERE key IN (", "?", ")")
 FINISHED = (
     f"SELECT id, {_ROW} FROM entries"
     " WHERE id > ? AND id <= ? AND state IN ('fetched', 'unchanged') ORDER BY id LIMIT ?"
+)
+# A failure since then changes nothing about the file.
+RECORDED = (
+    f"SELECT id, {_ROW} FROM entries WHERE id > ? AND id <= ? AND (state IN ('fetched', 'unchanged')"
+    " OR (state = 'failed' AND owns = 1 AND digest IS NOT NULL)) ORDER BY id LIMIT ?"
 )
 FAILED = (
     "SELECT id, url, path, kind, status_code, message, attempts, entry FROM entries"
@@ -114,6 +119,11 @@ SETTLE_FINISHED = _upsert(
     ", kind = NULL, status_code = NULL, message = NULL",
 )
 SETTLE_OTHER = _upsert(f"id key path url {_RESULT} {_FAILURE}", f"{_RESULT} {_FAILURE}")
+# What stands there is ours to replace, and nobody's file until then: no file has this time.
+TAKE_OVER = (
+    "UPDATE entries SET size = coalesce((SELECT size FROM entries WHERE id = ?), 0), mtime_ns = 1,"
+    " digest = NULL, etag = NULL, last_modified = NULL WHERE id = ?"
+)
 TOUCH = Many("UPDATE entries SET run = ? WHERE id IN (", "?", ")")
 DROP_PARTS = Many("DELETE FROM parts WHERE key IN (", "?", ")")
 ADD_NAMES = Many("INSERT OR REPLACE INTO names (hash, id) VALUES ", "(?, ?)", "")

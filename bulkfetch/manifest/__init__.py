@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from bulkfetch.errors import LineError, ManifestError
-from bulkfetch.manifest.columns import Shape, checked_entry, to_entry
+from bulkfetch.manifest.columns import OWN_HEADERS, Shape, checked_entry, to_entry
 from bulkfetch.manifest.entries import Checked, new_entry
 from bulkfetch.manifest.formats import EXTENSIONS, READERS, check_format, format_of_content, format_of_name
 from bulkfetch.manifest.lines import BLANK, Line, bad_line, skip_to_content, split_lines
@@ -16,7 +16,16 @@ from bulkfetch.models import BadLine, Entry
 from bulkfetch.safetext import clean, redact
 from bulkfetch.urls import parse_url
 
-__all__ = ["EXTENSIONS", "READERS", "Checked", "ManifestSource", "as_entries", "read_manifest", "read_urls"]
+__all__ = [
+    "EXTENSIONS",
+    "OWN_HEADERS",
+    "READERS",
+    "Checked",
+    "ManifestSource",
+    "as_entries",
+    "read_manifest",
+    "read_urls",
+]
 
 
 def read_manifest(

@@ -50,7 +50,7 @@ _SIZE_LIMIT = 1 << 63
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 section 5.6.2
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 section 5.5
 # Set for each request by bulkfetch itself: another value would splice or garble bodies (fault R18).
-_OWN_HEADERS = frozenset(
+OWN_HEADERS = frozenset(
     (
         *(
             "accept-encoding",
@@ -171,7 +171,7 @@ def _add_header(draft: Draft, name: str, value: Any) -> None:
     field_name = name[len(HEADER_PREFIX) :]
     if not _TOKEN.fullmatch(field_name):
         raise LineError(f'"{HEADER_PREFIX}" is not followed by the name of a header')
-    if field_name.lower() in _OWN_HEADERS:
+    if field_name.lower() in OWN_HEADERS:
         raise LineError(f"the header {field_name} is set by bulkfetch itself")
     text = str(value) if isinstance(value, int) else _text(name, value)
     if not _FIELD_VALUE.fullmatch(text):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -28,43 +28,55 @@ Header: TypeAlias = Sequence[tuple[str, Column | None]]  # per field its name, a
 
 
 class _Broken(Exception):
-    """The lines of a row cannot be put together; the arguments are what to report."""
+    """The lines of a row cannot be put together; the argument is why, or the line that is none."""
 
 
 class _Feed:
-    """Physical lines for the csv module, bounded per row."""
+    """Physical lines for the csv module, bounded per row; those after a bad row's first are given again.
 
-    def __init__(self, lines: Iterator[Line], source: str) -> None:
+    One quote too many in a line would else cost all lines up to the next quote. No line is given more than
+    a few times: a row that fails ends at the next line with an odd number of quotes, or at the bound.
+    """
+
+    def __init__(self, lines: Iterator[Line]) -> None:
         self._lines = lines
-        self._source = source
         self._size = 0  # characters of the row so far
         self.first = 0  # number of the row's first line
         self.text = ""  # the row's first line
+        self._after: list[Line] = []  # the row's other lines
+        self._again: deque[Line] = deque()  # to be given before any others
+
+    @property
+    def last(self) -> int:
+        """Return the number of the row's last line."""
+        return self._after[-1][0] if self._after else self.first
 
     def begin_row(self) -> None:
         """Count afresh: the next line begins a row."""
         self._size = 0
+        if self._after:
+            self._after = []
+
+    def take_back(self) -> None:
+        """Give the lines after the row's first one again."""
+        self._again.extendleft(reversed(self._after))
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        number, text = next(self._lines)
+        number, text = self._again.popleft() if self._again else next(self._lines)
         size = self._size
+        if size:
+            self._after.append((number, text))
         if isinstance(text, BadLine):
-            raise _Broken(*self._cut_off("it runs into a line that cannot be read"), text)
+            raise _Broken("it runs into a line that cannot be read" if size else text)
         if not size:
             self.first, self.text = number, text
         elif size + len(text) > LINE_LIMIT:
-            lines = f"lines {self.first} to {number} are left out"
-            raise _Broken(*self._cut_off(f"it does not end within {LINE_LIMIT // 1024} KiB; {lines}"))
+            raise _Broken(f"it does not end within {LINE_LIMIT // 1024} KiB")
         self._size = size + len(text) + 1
         return text + "\n"
-
-    def _cut_off(self, why: str) -> tuple[BadLine, ...]:
-        if not self._size:
-            return ()
-        return (bad_line(self._source, self.first, f"a quoted field: {why}", self.text),)
 
 
 def read(lines: Iterator[Line], shape: Shape, delimiter: str) -> Iterator[Entry | BadLine]:
@@ -72,7 +84,7 @@ def read(lines: Iterator[Line], shape: Shape, delimiter: str) -> Iterator[Entry 
     first, lines = skip_to_content(lines)
     if first is None:
         return
-    feed = _Feed(lines, shape.source)
+    feed = _Feed(lines)
     rows = csv.reader(feed, delimiter=delimiter, strict=True)
     header = _read_header(rows, shape)
     secret = any(name in PRIVATE or name.startswith(HEADER_PREFIX) for name, _ in header)
@@ -84,12 +96,23 @@ def read(lines: Iterator[Line], shape: Shape, delimiter: str) -> Iterator[Entry 
                 yield _to_entry(row, header, shape, feed.first)
         except StopIteration:
             return
-        except _Broken as exc:
-            yield from (replace(bad, text="") if secret else bad for bad in exc.args)
-        except csv.Error as exc:
-            yield bad_line(shape.source, feed.first, f"not a row: {exc}", "" if secret else feed.text)
-        except LineError as exc:
-            yield bad_line(shape.source, feed.first, str(exc), "" if secret else feed.text)
+        except (_Broken, csv.Error, LineError) as exc:
+            bad = _report(exc, feed, shape.source)
+            yield replace(bad, text="") if secret else bad
+
+
+def _report(exc: Exception, feed: _Feed, source: str) -> BadLine:
+    """Return what to tell of a row that is none, and have its other lines read as rows where they may be."""
+    reason, span = str(exc), ""
+    if isinstance(exc, LineError):
+        span = f" (lines {feed.first} to {feed.last} are one row)" if feed.last > feed.first else ""
+    elif isinstance(exc.args[0], BadLine):
+        return exc.args[0]
+    else:
+        reason = f"{'a quoted field' if isinstance(exc, _Broken) else 'not a row'}: {reason}"
+        span = "; reading goes on with the next line" if feed.last > feed.first else ""
+        feed.take_back()
+    return bad_line(source, feed.first, reason + span, feed.text)
 
 
 read_csv = partial(read, delimiter=",")

@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, TypeAlias
 
-from bulkfetch.errors import ManifestError
+from bulkfetch.errors import ManifestCut, ManifestError
 from bulkfetch.safetext import clean, redact
 
 ManifestSource: TypeAlias = str | os.PathLike[str] | TextIO | BinaryIO
@@ -56,7 +56,7 @@ def read_chunks(source: ManifestSource) -> Iterator[bytes]:
     """Yield the text of a manifest as UTF-8, without a byte order mark, as it arrives.
 
     Raises:
-        ManifestError: it cannot be read, or not to its end.
+        ManifestError: it cannot be read; `ManifestCut`: not to its end.
     """
     try:
         with ExitStack() as stack:
@@ -77,7 +77,9 @@ def _cannot_read(name: str, exc: Exception) -> ManifestError:
     if isinstance(exc, FileNotFoundError):
         return ManifestError(f"there is no manifest {name}")
     reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
-    return ManifestError(f"cannot read the manifest {name}: {clean(reason)}")
+    is_lasting = isinstance(exc, ValueError | zlib.error | PermissionError)
+    kind = ManifestError if is_lasting else ManifestCut
+    return kind(f"cannot read the manifest {name}: {clean(reason)}")
 
 
 def _open(source: ManifestSource, stack: ExitStack) -> Any:

@@ -19,7 +19,9 @@ class ResultWriter:
         self._prefix = path_prefix(dest)
         self._pending: list[bytes] = []
         self.gone = stream is None
-        self.error = ""  # why records are lost, where it was not the reader's wish
+        self.error = (
+            "" if stream else "cannot write results: standard output is closed"
+        )  # why records are lost, where it was not the reader's wish
 
     def write(self, outcome: Outcome) -> bool:
         """Keep the record of `outcome` for the next flush; False once `gone`."""
@@ -37,7 +39,11 @@ class ResultWriter:
                 self._send(records)
             except (OSError, ValueError) as exc:  # ValueError: the stream was closed
                 self.gone = True
-                self.error = "" if _is_broken_pipe(exc) else f"cannot write results: {exc}"
+                self.error = (
+                    ""
+                    if _is_broken_pipe(exc)
+                    else f"cannot write results: {getattr(exc, 'strerror', None) or exc}"
+                )
         return not self.gone
 
     def _send(self, records: bytes) -> None:

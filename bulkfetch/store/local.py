@@ -70,6 +70,8 @@ class LocalStore:
             if not os.access(self._root, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             self._folders.below("")
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(f"{self._root}/{STATE}", 0o700)  # the journal names what was asked for
             self._parts = self._folders.below(_PARTS, trusted=True)
             if not os.access(f"{self._root}/{_PARTS}", os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
