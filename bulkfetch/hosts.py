@@ -231,8 +231,8 @@ class HostSlot:
             self.pacer = Pacer(resume)
             return
         self.pacer.refuse(now, resume)
-        if self.pacer.is_pacing:
-            self.spacing = max(self.limits.spacing, self.pacer.spacing(resume))
+        paced = self.pacer.spacing(resume) if self.pacer.is_pacing else 0.0
+        self.spacing = max(self.limits.spacing, paced)
 
     @property
     def is_paced(self) -> bool:

@@ -73,6 +73,16 @@ class Bucket:
         return True
 
 
+class Moody:
+    """Refuses a share of requests, however slowly they come."""
+
+    def __init__(self, share, seed=1):
+        self.share, self.chance = share, random.Random(seed)
+
+    def ask(self, now):
+        return self.chance.random() >= self.share
+
+
 def simulate(server, todo, *, retry_after=1.0, trip=0.002, per_host=6, seed=1, turn=0.0005):
     """Return the seconds until `todo` entries are done, the requests refused, and the entries failed."""
     chance = random.Random(seed)
@@ -121,6 +131,15 @@ def test_25_requests_a_second(make, most, retry_after, trip):
     assert sum(seconds for seconds, _, _ in runs) / 3 <= most * 1000 / 25
     assert max(refused for _, refused, _ in runs) < 0.05 * 1000
     assert not any(failed for _, _, failed in runs)
+
+
+@pytest.mark.parametrize("retry_after", [1.0, None])
+@pytest.mark.parametrize("share", [0.01, 0.03, 0.1])
+def test_a_host_that_refuses_at_random_is_not_asked_ever_more_slowly(share, retry_after):
+    seconds, refused, failed = simulate(Moody(share), 6000, retry_after=retry_after)
+    cooldowns = refused * 1.25
+    assert seconds <= 5 * cooldowns
+    assert not failed
 
 
 @relaxed
