@@ -204,7 +204,7 @@ class Fetcher:
                 watchdog = Watchdog(stop, config.min_speed, tell=run.inbox.put, is_ending=is_ending)
                 parts.enter_context(contextlib.closing(watchdog))
                 exchange = parts.enter_context(contextlib.closing(_make_exchange(config, self._policies)))
-                gate = Gate(exchange) if self._asks_robots else None
+                gate = Gate(exchange, untrusted=config.untrusted) if self._asks_robots else None
 
                 def make_worker() -> Callable[[Task], Attempt]:
                     lease, put = watchdog.lease(kind), run.inbox.put

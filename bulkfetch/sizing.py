@@ -47,7 +47,7 @@ def measure_all(
         store = parts.enter_context(contextlib.closing(LocalStore(config.dest)))
         watchdog = parts.enter_context(contextlib.closing(Watchdog(stop, config.min_speed)))
         exchange = parts.enter_context(contextlib.closing(Exchange(config, policies)))
-        gate = Gate(exchange) if asks_robots(policies) else None
+        gate = Gate(exchange, untrusted=config.untrusted) if asks_robots(policies) else None
 
         def make_worker() -> Callable[[Task], Attempt]:
             lease = watchdog.lease()

@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from bulkfetch.errors import DeadlinePassed, Stopped, TimedOut, TooSlow, TransferError
 from bulkfetch.events import Notice
@@ -76,7 +76,7 @@ class Lease:
         self.received = 0  # body bytes of this attempt so far
         self.paused = 0.0  # seconds of this body spent waiting for our own rate limit
         self.reused = False  # the connection had served a request before, and nothing has come back on it yet
-        self.sent = True  # something of a request may have arrived
+        self.sent = True  # something of the entry's own request may have arrived
         self.streaming = False  # a body is being read: minimum speed applies
 
     def begin(self, deadline: float, path: str = "", url: str = "") -> None:
@@ -118,6 +118,15 @@ class Lease:
         wait()
         self.paused += time.monotonic() - started
         self.streaming = True
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Do what comes before the entry's own request: what is sent meanwhile may be sent again."""
+        sent = self.sent
+        try:
+            yield
+        finally:
+            self.sent = sent
 
     def attach(self, sock: socket.socket) -> None:
         """Name the socket to shut; raises when the attempt was already cut."""

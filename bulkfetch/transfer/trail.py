@@ -49,7 +49,7 @@ class Trail:
         headers = fields_for({**self._own_headers(), **dict(asked)}, self._task, request)
         while True:
             if context.gate is not None:
-                self._pass_gate(context.gate)
+                self._pass_gate(context.gate, named)
             reply = context.exchange.open(
                 origin,
                 self.url,
@@ -72,14 +72,15 @@ class Trail:
                 return target
             self.url = target
 
-    def _pass_gate(self, gate: Gate) -> None:
+    def _pass_gate(self, gate: Gate, named: bool) -> None:
         """Ask robots.txt where the policy wants that; raises `RobotsRefused`."""
         context, origin = self._context, self._task.origin
         mode = context.policies.for_origin(origin).robots
         if mode == "off":
             return
         try:
-            delay = gate.check(origin, self.url, context.lease)
+            how = {"public_only": self.is_public, "named": named}
+            delay = gate.check(origin, self.url, context.lease, **how)
             self.crawl_delay = delay if mode == "obey" else 0.0
         except errors.RobotsRefused as exc:
             self.crawl_delay = 0.0
