@@ -29,6 +29,7 @@ def run_attempt(task: Task, context: Context) -> Attempt:
     failure: Failure | None = None
     lease = context.lease
     trail, body, ranges = Trail(task, context), Body(task, context), Ranges(task, context)
+    lease.min_speed = context.policies.for_url(task.url).min_speed
     lease.begin(task.deadline or float("inf"), task.path, task.url)
     try:
         if context.stop.is_set():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 
 from bulkfetch import errors
 from bulkfetch.checksums import Digests
+from bulkfetch.config import FetchConfig
 from bulkfetch.exchange import Reply
 from bulkfetch.limits import NoLimit
 from bulkfetch.models import NO_PART, Action, BodyPlan, Done, Failure, Head, PartInfo, Sharing, Task
@@ -49,7 +51,7 @@ class Ranges:
         if self._part is None:
             return False
         part = clip(known, size)
-        self.share = Share(self._task.key, self._task.path, part, context.config, new_digests())
+        self.share = Share(self._task.key, self._task.path, part, self._host_config(), new_digests())
         return True
 
     def begin(self, body: Body, head: Head, plan: BodyPlan, url: str) -> bool:
@@ -61,6 +63,7 @@ class Ranges:
             return False
         if self._task.restarts or head.content_type in HTML_TYPES or plan.action is Action.COMPLETE:
             return False
+        config = self._host_config()
         if count_ranges(plan.size - plan.start, config) < 2:
             return False
         self._part, digests = body.lend(head, plan)
@@ -70,6 +73,11 @@ class Ranges:
         self._claim = self.share.claim(open_ended=True)
         self._announce(head, url)
         return True
+
+    def _host_config(self) -> FetchConfig:
+        """Return the configuration with what the host's policy says of its connections and requests."""
+        policy = self._context.policies.for_url(self._task.url)
+        return replace(self._context.config, per_host=policy.per_host, host_rate=policy.rate)
 
     def ask(self) -> tuple[tuple[str, str], ...]:
         """Take a range and return the request fields for it; none when nothing is left to ask for."""
