@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import quote
 
 from bulkfetch.errors import UsageError
+from bulkfetch.safetext import register_secret
 from bulkfetch.secrets import Secret
 from bulkfetch.urls import add_query
 
@@ -114,6 +116,22 @@ def field_text(name: str, value: Value) -> str:
         origin = f" from {value}" if isinstance(value, Secret) else ""
         raise UsageError(f"the value of {name}{origin} has a character no header may have")
     return text
+
+
+def basic_field(username: Value, password: Value) -> str:
+    """Return the value of an `Authorization` field (RFC 7617 section 2.1, in UTF-8).
+
+    Raises:
+        UsageError: no such field can say it.
+        SecretMissing: its source does not have it.
+    """
+    user, secret = text_of(username), text_of(password)
+    if ":" in user:
+        raise UsageError("a user name with a colon cannot be sent by basic authentication")
+    pair = b64encode(f"{user}:{secret}".encode()).decode()
+    register_secret(secret or user, user)
+    register_secret(pair)  # also where the user name is the secret
+    return f"Basic {pair}"
 
 
 def add_params(url: str, params: Iterable[tuple[str, Value]]) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-
 from bulkfetch import errors
 from bulkfetch.addresses import is_public
+from bulkfetch.auth import basic_field
 from bulkfetch.exchange import Reply
 from bulkfetch.models import Head, RateLimit, Task
 from bulkfetch.retry import REDIRECTS
-from bulkfetch.safetext import register_secret
 from bulkfetch.screening import refuse_url
 from bulkfetch.transfer.context import Context
 from bulkfetch.transfer.gate import Gate
@@ -116,9 +114,10 @@ class Trail:
         if "@" in manifest_url and not any(name.lower() == "authorization" for name in headers):
             _, user, password = split_userinfo(manifest_url)
             if user is not None:
-                register_secret(password or user, user)
-                pair = f"{user}:{password or ''}".encode()
-                headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+                try:
+                    headers["Authorization"] = basic_field(user, password or "")
+                except errors.UsageError as exc:
+                    raise errors.UrlRefused(str(exc)) from exc
         return headers
 
 

@@ -17,6 +17,7 @@ from bulkfetch.auth import text_of
 from bulkfetch.errors import LineError, NotAuthorised, ServerFailed, TransferError, UsageError
 from bulkfetch.models import Head, Origin
 from bulkfetch.policy import Expiry, Login
+from bulkfetch.retry import REDIRECTS
 from bulkfetch.transport.asking import OneAsks
 from bulkfetch.transport.mapping import map_error
 from bulkfetch.transport.oauth import Route
@@ -25,7 +26,6 @@ from bulkfetch.urls import join_redirect, origin_of
 
 _MOST_HOPS = 10
 _VAIN_FOR = 60.0  # seconds without another login after one that did not help
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _REFUSALS = frozenset({401, 403})
 _FORM, _JSON = "application/x-www-form-urlencoded", "application/json"
 
@@ -144,7 +144,7 @@ class LoginSession:
             status = response.status_code
             _judge(status)
             target = response.headers.get("Location")
-            if status not in _REDIRECTS or not target:
+            if status not in REDIRECTS or not target:
                 return jar, status
             url = _join(url, target)
             if origin_of(url) != origin:
