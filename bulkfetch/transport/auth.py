@@ -28,8 +28,9 @@ from bulkfetch.auth import (
 from bulkfetch.errors import NotAuthorised, UsageError
 from bulkfetch.models import Origin
 from bulkfetch.netrcfile import netrc_path, read_netrc
-from bulkfetch.transport.oauth import OAuth2Auth, Route
+from bulkfetch.transport.oauth import OAuth2Auth
 from bulkfetch.transport.resending import drain
+from bulkfetch.transport.route import Route
 from bulkfetch.transport.sigv4 import SigV4Auth
 
 

@@ -20,9 +20,9 @@ from bulkfetch.tls import TlsContexts
 from bulkfetch.transport.applied import Applied
 from bulkfetch.transport.current import current
 from bulkfetch.transport.mapping import map_error
-from bulkfetch.transport.oauth import Route
 from bulkfetch.transport.proxies import contexts_of, is_https, route_through
 from bulkfetch.transport.reply import Reply, read_head
+from bulkfetch.transport.route import Route
 from bulkfetch.transport.sessions import OriginSession, Way
 from bulkfetch.watchdog import Lease
 
@@ -138,8 +138,10 @@ class Transport:
     def keep_cookies(self, origin: Origin, url: str, values: Sequence[str]) -> None:
         """Give the session of `origin` the values of Set-Cookie fields that came on another connection."""
         session = self._acquire(origin)
-        session.keep_cookies(url, values)
-        self._release(session)
+        try:
+            session.keep_cookies(url, values)
+        finally:
+            self._release(session)
 
     def close(self) -> None:
         """Close every session."""

@@ -19,9 +19,9 @@ from bulkfetch.transport.connections import POOLS
 from bulkfetch.transport.cookies import OriginCookies
 from bulkfetch.transport.current import current, present_lease
 from bulkfetch.transport.login import LoginSession, is_expired
-from bulkfetch.transport.oauth import Route
 from bulkfetch.transport.reply import read_head
 from bulkfetch.transport.resending import drain
+from bulkfetch.transport.route import Route
 from bulkfetch.transport.socks import SOCKS_POOLS, is_socks, parse_socks
 
 
