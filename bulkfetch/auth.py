@@ -18,7 +18,7 @@ from bulkfetch.urls import add_query
 
 Value = str | Secret  # plain text, or a secret that is revealed when it is sent
 
-_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 section 5.5
+FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 section 5.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def field_text(name: str, value: Value) -> str:
         SecretMissing: its source does not have it.
     """
     text = text_of(value)
-    if not _FIELD_VALUE.fullmatch(text):
+    if not FIELD_VALUE.fullmatch(text):
         origin = f" from {value}" if isinstance(value, Secret) else ""
         raise UsageError(f"the value of {name}{origin} has a character no header may have")
     return text

@@ -99,12 +99,7 @@ class Transport:
             return self._unnamed.open(origin, url, headers, lease, public_only=public_only, request=request)
         policy = self._policies.for_url(url)
         session = self._acquire(origin)
-        current.lease = lease
-        current.head_seconds = policy.idle_timeout
-        current.public_only = public_only
-        current.untrusted = self._config.untrusted
-        current.peer_of = self._peer_of
-        current.peer = None
+        self._tell_connections(lease, policy, public_only)
         response: requests.Response | None = None
         try:
             response = session.send(request, url, headers, policy)
@@ -122,6 +117,15 @@ class Transport:
             raise mapped from exc
         lease.stream()
         return Reply(response, head, lease, current.peer, lambda: self._release(session))
+
+    def _tell_connections(self, lease: Lease, policy: HostPolicy, public_only: bool) -> None:
+        """Set what the connection that carries this thread's next request must know."""
+        current.lease = lease
+        current.head_seconds = policy.idle_timeout
+        current.public_only = public_only
+        current.untrusted = self._config.untrusted
+        current.peer_of = self._peer_of
+        current.peer = None
 
     def applied(self, origin: Origin, policy: HostPolicy) -> Applied:
         """Return what `policy` adds to requests under `origin`.
