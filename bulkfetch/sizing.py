@@ -17,6 +17,7 @@ from bulkfetch.governing import asks_robots
 from bulkfetch.inbox import Inbox
 from bulkfetch.limits import Buckets
 from bulkfetch.models import Attempt, Failure, Task
+from bulkfetch.openfiles import count_origins, count_workers
 from bulkfetch.policy import Policies
 from bulkfetch.scheduler import Moved, Requeued, Scheduler, Step
 from bulkfetch.store import LocalStore
@@ -41,12 +42,15 @@ def measure_all(
     tasks: Iterable[Task], config: FetchConfig, policies: Policies, scheduler: Scheduler
 ) -> Iterator[Sized]:
     """Ask for the size of every task by HEAD and yield the answers as they come."""
+    config = replace(config, jobs=min(config.jobs, count_workers()))
     stop, inbox = threading.Event(), Inbox[Report]()
     buckets = Buckets(None, stop)
     with contextlib.ExitStack() as parts:
         store = parts.enter_context(contextlib.closing(LocalStore(config.dest)))
         watchdog = parts.enter_context(contextlib.closing(Watchdog(stop, config.min_speed)))
-        exchange = parts.enter_context(contextlib.closing(Exchange(config, policies)))
+        exchange = parts.enter_context(
+            contextlib.closing(Exchange(config, policies, most_origins=count_origins(config)))
+        )
         gate = Gate(exchange, untrusted=config.untrusted) if asks_robots(policies) else None
 
         def make_worker() -> Callable[[Task], Attempt]:

@@ -17,8 +17,8 @@ from bulkfetch.errors import LineError, NotAuthorised, ServerFailed, UsageError
 from bulkfetch.models import Head, Origin
 from bulkfetch.policy import Expiry, Login
 from bulkfetch.retry import REDIRECTS
-from bulkfetch.transport.asking import OneAsks
 from bulkfetch.transport.mapping import FOREIGN, map_refusal
+from bulkfetch.transport.oneasks import OneAsks
 from bulkfetch.transport.resending import drain
 from bulkfetch.transport.route import Route
 from bulkfetch.urls import join_redirect, origin_of

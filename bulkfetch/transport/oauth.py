@@ -18,8 +18,8 @@ from bulkfetch.errors import NotAuthorised, ServerFailed, TransferError
 from bulkfetch.extras import load_extra
 from bulkfetch.models import Origin
 from bulkfetch.safetext import clean, redact, register_secret
-from bulkfetch.transport.asking import OneAsks
 from bulkfetch.transport.mapping import FOREIGN, map_refusal
+from bulkfetch.transport.oneasks import OneAsks
 from bulkfetch.transport.resending import send_again
 from bulkfetch.transport.route import Route
 from bulkfetch.urls import origin_of
