@@ -6,17 +6,19 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import quote
 
 from bulkfetch.errors import UsageError
+from bulkfetch.safetext import register_secret
 from bulkfetch.secrets import Secret
 from bulkfetch.urls import add_query
 
 Value = str | Secret  # plain text, or a secret that is revealed when it is sent
 
-_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 section 5.5
+FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 section 5.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +112,26 @@ def field_text(name: str, value: Value) -> str:
         SecretMissing: its source does not have it.
     """
     text = text_of(value)
-    if not _FIELD_VALUE.fullmatch(text):
+    if not FIELD_VALUE.fullmatch(text):
         origin = f" from {value}" if isinstance(value, Secret) else ""
         raise UsageError(f"the value of {name}{origin} has a character no header may have")
     return text
+
+
+def basic_field(username: Value, password: Value) -> str:
+    """Return the value of an `Authorization` field (RFC 7617 section 2.1, in UTF-8).
+
+    Raises:
+        UsageError: no such field can say it.
+        SecretMissing: its source does not have it.
+    """
+    user, secret = text_of(username), text_of(password)
+    if ":" in user:
+        raise UsageError("a user name with a colon cannot be sent by basic authentication")
+    pair = b64encode(f"{user}:{secret}".encode()).decode()
+    register_secret(secret or user, user)
+    register_secret(pair)  # also where the user name is the secret
+    return f"Basic {pair}"
 
 
 def add_params(url: str, params: Iterable[tuple[str, Value]]) -> str:

@@ -116,8 +116,9 @@ class Exchange:
         is_bare = not named and self._config.client_cert is not None  # must not see our certificate
         is_plain = way.is_plain and request is None and (not public_only or self._config.untrusted)
         if is_bare or not is_plain or origin in self._with_cookies or is_replaced():
-            how = {"public_only": public_only, "named": named}
-            return self._by_requests().open(origin, url, headers, lease, request=request, **how)
+            return self._by_requests().open(
+                origin, url, headers, lease, public_only=public_only, request=request, named=named
+            )
         asked = url
         if way.applied is not None:
             asked, headers = way.applied.sent_url(url), {**way.applied.fields, **headers}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -28,6 +27,7 @@ from bulkfetch.limits import Buckets
 from bulkfetch.lock import DestinationLock
 from bulkfetch.manifest import as_entries
 from bulkfetch.models import Attempt, BadLine, Entry, Outcome, Task
+from bulkfetch.openfiles import count_origins, count_workers, may_keep_folders
 from bulkfetch.planner import Planner
 from bulkfetch.policy import Policies, PolicyFile
 from bulkfetch.run import Run
@@ -41,16 +41,9 @@ from bulkfetch.tracing import TracedLease
 from bulkfetch.transfer import Context, Cores, Gate, run_attempt
 from bulkfetch.watchdog import Lease, Watchdog
 
-if sys.platform != "win32":
-    import resource
-
 Source = Iterable[str | Mapping[str, Any] | Entry | BadLine]
 _CLOSE = 2.0  # seconds the workers have to end
 _ENDING = 10.0  # seconds a run has to end in the thread that iterates, when another one closes the fetcher
-_OWN_FILES = 20  # open files besides those of workers: journal, lock, manifest, streams, folders
-_WORKER_FILES = 4  # part, socket, its duplicate during a handshake, name look-up
-_FEW_FILES = 256  # below, no folder is kept open
-_MOST_SESSIONS = 256  # hosts whose idle connections are kept
 
 
 class Fetcher:
@@ -103,7 +96,7 @@ class Fetcher:
         self.config.validate()
         self._asks_robots = asks_robots(self._policies)
         self._owner = os.getpid()
-        handles = HAS_HANDLES and _file_limit() >= _FEW_FILES
+        handles = HAS_HANDLES and may_keep_folders()
         self._store = LocalStore(self.config.dest, fsync=self.config.fsync, handles=handles)
         try:
             self._store.prepare()
@@ -203,8 +196,10 @@ class Fetcher:
                 is_ending = _end_of_program(parts)
                 watchdog = Watchdog(stop, config.min_speed, tell=run.inbox.put, is_ending=is_ending)
                 parts.enter_context(contextlib.closing(watchdog))
-                exchange = parts.enter_context(contextlib.closing(_make_exchange(config, self._policies)))
-                gate = Gate(exchange) if self._asks_robots else None
+                exchange = parts.enter_context(
+                    contextlib.closing(Exchange(config, self._policies, most_origins=count_origins(config)))
+                )
+                gate = Gate(exchange, untrusted=config.untrusted) if self._asks_robots else None
 
                 def make_worker() -> Callable[[Task], Attempt]:
                     lease, put = watchdog.lease(kind), run.inbox.put
@@ -225,10 +220,9 @@ class Fetcher:
     def _affordable(self) -> FetchConfig:
         """Return the configuration with as many workers as there may be open files for (fault X06)."""
         config = self.config
-        most = (_file_limit() - _OWN_FILES) // _WORKER_FILES
-        if config.jobs <= most:
+        jobs = min(config.jobs, count_workers())
+        if jobs == config.jobs:
             return config
-        jobs = max(1, most)
         self._notices.append(f"{jobs} workers, not {config.jobs}: no more files may be open (ulimit -n)")
         return replace(config, jobs=jobs)
 
@@ -302,17 +296,3 @@ def _end_of_program(parts: contextlib.ExitStack) -> Callable[[], bool]:
     if threading.current_thread() is not threading.main_thread():
         return lambda: False
     return parts.enter_context(contextlib.closing(Ending())).has_begun
-
-
-def _make_exchange(config: FetchConfig, policies: Policies) -> Exchange:
-    """Return an exchange that keeps no more idle connections than there may be open files."""
-    left = _file_limit() - _OWN_FILES - config.jobs * _WORKER_FILES
-    return Exchange(config, policies, most_origins=max(1, min(_MOST_SESSIONS, left // config.per_host)))
-
-
-def _file_limit() -> int:
-    """Return how many files may be open."""
-    if sys.platform == "win32":
-        return sys.maxsize
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return sys.maxsize if soft == resource.RLIM_INFINITY else soft

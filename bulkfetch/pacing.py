@@ -20,8 +20,8 @@ _LONGEST_PROBE = 600.0
 _SLOWEST = 1 / 60.0  # requests a second
 _FREE = 500.0  # requests a second from which keeping to a rate is of no use
 _JUDGED = 6  # refusals in each group; the latest is compared with the one before it and with the first
-_SLOWER = 0.8  # times the earlier group's rate: so much must have been given up
-_FEWER = 1.5  # times as many accepted for each refusal: so much must have come of it
+_SLOWER = 1.5  # times slower than the earlier group: so much must have been given up
+_FEWER = 1.2  # times the root of that: so much less often must it have been refused
 
 
 class Pacer:
@@ -112,5 +112,8 @@ class Pacer:
 
 def _has_brought_nothing(before: list[tuple[float, int]], after: list[tuple[float, int]]) -> bool:
     """Say whether a lower rate was refused about as often; rows are rates and what was accepted at them."""
-    is_slower = sum(rate for rate, _ in after) < _SLOWER * sum(rate for rate, _ in before)
-    return is_slower and sum(n for _, n in after) < _FEWER * sum(n for _, n in before)
+    slower = sum(rate for rate, _ in before) / sum(rate for rate, _ in after)
+    if slower <= _SLOWER:
+        return False
+    wanted = _FEWER * math.sqrt(slower) * sum(n for _, n in before)
+    return _FEW * len(after) <= sum(n for _, n in after) < wanted

@@ -85,6 +85,7 @@ class Run:
         self._oldest = 0.0  # when the first of them was settled
         self._is_starved = False  # a worker is idle although tasks wait
         self._next_look = 0.0  # when a starved run reads further ahead
+        self._has_deadlines = config.entry_deadline is not None or bool(policies.settings("entry_deadline"))
         self._told_done = False
         self._broken: BulkfetchError | None = None  # why the manifest was not read to its end
         self._told_login = False
@@ -212,7 +213,7 @@ class Run:
         if len(self._backlog):
             self._refill()
         now = time.monotonic()
-        if self._config.entry_deadline is not None:
+        if self._has_deadlines:
             for late, failure in self._scheduler.expire(now):
                 self._fail(late, failure)
         self._is_starved = False

@@ -31,8 +31,9 @@ _NAME = re.compile(
 _USERINFO = re.compile(r"://[^/?#\s]*@")
 _URL_VALUE = re.compile(r"[^&]+")
 _TEXT_VALUE = re.compile(r"[^&\s\"<>]+")
-_SECRET_FIELD = re.compile(
-    r"auth|cookie|credential|key|passw|secret|session|signature|token|nonce", re.IGNORECASE
+_SECRET_NAME = re.compile(
+    r"auth|cookie|credential|key|nonce|passw|secret|session|signature|token|^(?:pass|pin|pwd?)$",
+    re.IGNORECASE,
 )
 _KNOWN = KnownSecrets()  # of this process: whoever learns a secret registers it, whoever shows text asks
 
@@ -60,11 +61,16 @@ def redact(text: str) -> str:
     return _redact_all(text, _TEXT_VALUE)
 
 
+def sounds_secret(name: str) -> bool:
+    """Say whether a header field, parameter or form field of that name is likely to hold a secret."""
+    return _SECRET_NAME.search(name) is not None or name.lower() in SECRET_PARAMS
+
+
 def redact_head(lines: Sequence[str]) -> Iterator[str]:
     """Yield the lines of a request's or an answer's head without what is secret in them."""
     for line in lines:
         name, colon, _ = line.partition(":")
-        is_secret = colon and " " not in name and _SECRET_FIELD.search(name)
+        is_secret = colon and " " not in name and sounds_secret(name)
         yield f"{name}: {MASK}" if is_secret else redact(line)
 
 

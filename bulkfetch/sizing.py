@@ -13,13 +13,15 @@ from typing import NamedTuple
 from bulkfetch.config import FetchConfig
 from bulkfetch.engine import Report, ThreadEngine
 from bulkfetch.exchange import Exchange
+from bulkfetch.governing import asks_robots
 from bulkfetch.inbox import Inbox
 from bulkfetch.limits import Buckets
 from bulkfetch.models import Attempt, Failure, Task
+from bulkfetch.openfiles import count_origins, count_workers
 from bulkfetch.policy import Policies
 from bulkfetch.scheduler import Moved, Requeued, Scheduler, Step
 from bulkfetch.store import LocalStore
-from bulkfetch.transfer import Context
+from bulkfetch.transfer import Context, Gate
 from bulkfetch.transfer.measuring import HEAD, measure
 from bulkfetch.urls import origin_of
 from bulkfetch.watchdog import Watchdog
@@ -40,16 +42,22 @@ def measure_all(
     tasks: Iterable[Task], config: FetchConfig, policies: Policies, scheduler: Scheduler
 ) -> Iterator[Sized]:
     """Ask for the size of every task by HEAD and yield the answers as they come."""
+    config = replace(config, jobs=min(config.jobs, count_workers()))
     stop, inbox = threading.Event(), Inbox[Report]()
     buckets = Buckets(None, stop)
     with contextlib.ExitStack() as parts:
         store = parts.enter_context(contextlib.closing(LocalStore(config.dest)))
         watchdog = parts.enter_context(contextlib.closing(Watchdog(stop, config.min_speed)))
-        exchange = parts.enter_context(contextlib.closing(Exchange(config, policies)))
+        exchange = parts.enter_context(
+            contextlib.closing(Exchange(config, policies, most_origins=count_origins(config)))
+        )
+        gate = Gate(exchange, untrusted=config.untrusted) if asks_robots(policies) else None
 
         def make_worker() -> Callable[[Task], Attempt]:
             lease = watchdog.lease()
-            context = Context(config, policies, store, exchange, buckets, stop, lease, lambda _: None)
+            context = Context(
+                config, policies, store, exchange, buckets, stop, lease, lambda _: None, gate=gate
+            )
             return functools.partial(measure, context=context)
 
         engine = ThreadEngine(config.jobs, make_worker, inbox.put)

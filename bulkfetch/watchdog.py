@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from bulkfetch.errors import DeadlinePassed, Stopped, TimedOut, TooSlow, TransferError
 from bulkfetch.events import Notice
@@ -38,6 +38,7 @@ class Lease:
         "bound",
         "cut_at",
         "deadline",
+        "min_speed",
         "number",
         "path",
         "paused",
@@ -73,10 +74,11 @@ class Lease:
         self.what = ""  # the present phase, for the message
         self.spare = float("inf")  # monotonic time from which the connection is given up, not the attempt
         self.deadline = float("inf")  # monotonic end of the entry
+        self.min_speed = 0.0  # bytes per second, below which a body ends; 0 is off
         self.received = 0  # body bytes of this attempt so far
         self.paused = 0.0  # seconds of this body spent waiting for our own rate limit
         self.reused = False  # the connection had served a request before, and nothing has come back on it yet
-        self.sent = True  # something of a request may have arrived
+        self.sent = True  # something of the entry's own request may have arrived
         self.streaming = False  # a body is being read: minimum speed applies
 
     def begin(self, deadline: float, path: str = "", url: str = "") -> None:
@@ -118,6 +120,15 @@ class Lease:
         wait()
         self.paused += time.monotonic() - started
         self.streaming = True
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Do what comes before the entry's own request: what is sent meanwhile may be sent again."""
+        sent = self.sent
+        try:
+            yield
+        finally:
+            self.sent = sent
 
     def attach(self, sock: socket.socket) -> None:
         """Name the socket to shut; raises when the attempt was already cut."""
@@ -185,18 +196,18 @@ class Lease:
                 # Not SSLSocket.shutdown: it would drop the TLS state under the reading thread.
                 socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
 
-    def overdue(self, now: float, min_speed: float, window: float = SPEED_WINDOW) -> Reason | None:
+    def overdue(self, now: float, window: float = SPEED_WINDOW) -> Reason | None:
         """Return why the attempt must end now, if it must; `window` is what the speed is taken over."""
         if now > self.deadline:
             return lambda: DeadlinePassed("the entry's deadline passed")
         if now > self.bound:
             what = self.what
             return lambda: TimedOut(f"{what} took too long")
-        if self.streaming and min_speed > 0:
-            return self._too_slow(now - self.paused, min_speed, window)
+        if self.streaming and self.min_speed > 0:
+            return self._too_slow(now - self.paused, window)
         return None
 
-    def _too_slow(self, now: float, min_speed: float, window: float) -> Reason | None:
+    def _too_slow(self, now: float, window: float) -> Reason | None:
         samples = self._samples
         if self._sampled != self.bodies:
             samples.clear()
@@ -204,7 +215,7 @@ class Lease:
         if not samples or now - samples[-1][0] >= window / _SPEED_SAMPLES:
             samples.append((now, self.received))
         since, before = samples[0]
-        if now - since < window * 0.99 or self.received - before >= min_speed * (now - since):
+        if now - since < window * 0.99 or self.received - before >= self.min_speed * (now - since):
             return None
         speed = (self.received - before) / (now - since)
         return lambda: TooSlow(f"{speed:.0f} bytes/s over {now - since:.0f} s is under --min-speed")
@@ -215,7 +226,7 @@ class Watchdog:
 
     Args:
         stop: says that the run stops.
-        min_speed: bytes per second.
+        min_speed: bytes per second, where an attempt says nothing else.
         tell: takes the name of each attempt that does not end although its socket was shut.
         is_ending: says that the program ends, and the run with it.
         tick: seconds between looks.
@@ -247,6 +258,7 @@ class Watchdog:
     def lease(self, kind: type[Lease] = Lease) -> Lease:
         """Return a new lease under this watch."""
         lease = kind()
+        lease.min_speed = self._min_speed
         with self._lock:
             self._leases.append(lease)
         return lease
@@ -260,7 +272,7 @@ class Watchdog:
             number = lease.number
             if stopping:
                 lease.cut(_stopped, number)
-            elif reason := lease.overdue(now, self._min_speed, self._window):
+            elif reason := lease.overdue(now, self._window):
                 lease.cut(reason, number)
             else:
                 lease.drop(now)

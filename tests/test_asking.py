@@ -370,3 +370,14 @@ def test_a_post_is_authenticated_by_its_host_section(server, tmp_path, get, monk
     done = get([{"url": server.url("/export"), "json": {"a": 1}}], "--config", policy)
     assert done.returncode == 0, done.stderr
     assert (server.requests[0].query, server.requests[0].body) == ("v=2", b'{"a":1}')
+
+
+def test_a_post_whose_login_failed_was_not_sent(server, tmp_path, get):
+    server.add("/login", status=503, times=1, extra_headers=[("Set-Cookie", "sid=1")])
+    server.add("/export", body=lambda request: request.body)
+    policy = tmp_path / "policy.toml"
+    login = f'login = {{ url = "{server.url("/login")}", form = {{ user = "me" }} }}'
+    policy.write_text(f'[host."{server.netloc}"]\n{login}\n')
+    done = get([{"url": server.url("/export"), "body": "x"}], "--config", policy)
+    assert done.returncode == 0, done.stderr
+    assert [request.path for request in server.requests] == ["/login", "/login", "/export"]

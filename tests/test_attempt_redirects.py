@@ -499,3 +499,9 @@ def test_tls_with_a_server_that_speaks_none(attempts):
 def test_plain_http_with_a_server_that_speaks_tls(tls_server, attempts):
     attempt = attempts.fetch(tls_server.url("/a").replace("https:", "http:"))
     assert attempt.failure.kind in ("reset", "not-http")
+
+
+def test_a11_a_user_name_with_a_colon_is_refused_before_it_is_sent_as_another(server, attempts):
+    url = server.url("/a").replace("://", "://me%3Ayou:pw@")
+    assert_failed(attempts.fetch(url), "url", "a user name with a colon", retryable=False)
+    assert server.requests == []

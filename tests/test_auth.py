@@ -41,7 +41,8 @@ from bulkfetch.netrcfile import netrc_path, read_netrc
 from bulkfetch.safetext import redact
 from bulkfetch.secrets import Secret
 from bulkfetch.transport.auth import HeaderAuth, make_auth
-from bulkfetch.transport.oauth import Route, TokenSource
+from bulkfetch.transport.oauth import TokenSource
+from bulkfetch.transport.route import Route
 
 ORIGIN = Origin("http", "127.0.0.1", 80)
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX modes")

@@ -7,7 +7,13 @@ import json
 import sys
 
 import pytest
+from attempting import Attempts
 
+from bulkfetch import errors
+from bulkfetch.transfer import Gate
+from bulkfetch.urls import origin_of
+
+PUBLIC = "93.184.216.34"
 RULES = "User-agent: *\nDisallow: /n/1\nAllow: /n/1/\n"
 
 
@@ -138,3 +144,64 @@ def test_a_missing_library_is_told_at_the_start(server, tmp_path, monkeypatch):
         bulkfetch.Fetcher(config, policies=policies),
     ):
         pytest.fail("it was entered")
+
+
+# -- where robots.txt is asked for -----------------------------------------------------------------
+
+
+@pytest.fixture
+def check(tmp_path):
+    """Return a function that asks a gate for a URL, some servers standing at a public address."""
+
+    def check(url, *public, ask=None, **options):
+        ports = {(server.host, server.port) for server in public}
+        seen = {"peer_of": lambda address: PUBLIC if address[:2] in ports else str(address[0])}
+        with Attempts(tmp_path / "out", transport=seen, **options) as attempts:
+            lease = attempts.context.lease
+            lease.begin(float("inf"))
+            gate = Gate(attempts.transport, untrusted=options.get("untrusted", False))
+            return gate.check(origin_of(url), url, lease, **ask or {})
+
+    return check
+
+
+def test_a09_robots_txt_of_a_public_server_leads_to_no_private_one(server, make_server, check):
+    other = make_server()
+    server.add("/robots.txt", redirect=other.url("/rules"))
+    assert check(server.url("/a"), server) == 0.0
+    assert other.requests == []
+
+
+def test_a09_nor_is_it_asked_of_a_private_one_that_a_public_one_names(server, check):
+    with pytest.raises(errors.RedirectRefused, match="private address"):
+        check(server.url("/a"), ask={"public_only": True})
+    assert server.requests == []
+
+
+def test_untrusted_a_redirect_of_robots_txt_keeps_to_web_ports(server, check):
+    server.add("/robots.txt", redirect="http://127.0.0.1:22/")
+    assert check(server.url("/a"), server, untrusted=True) == 0.0
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_robots_txt_shows_the_client_certificate_to_named_origins_only(make_server, check, named):
+    home = make_server(tls=True, client_cert=True)
+    other = make_server(tls=True, client_cert=True, host="127.0.0.2")
+    home.add("/robots.txt", redirect=other.url("/rules"))
+    cert = {"client_cert": home.client_cert_file, "ca_bundle": home.ca_file}
+    with pytest.raises(errors.TransferError):
+        check(home.url("/a"), ask={"named": named}, **cert)
+    assert len(home.requests) == named
+    assert other.requests == []
+
+
+def test_a_post_behind_a_robots_txt_that_fails_was_not_sent(server, tmp_path, run_bulkfetch):
+    server.add("/robots.txt", status=429, retry_after="0", times=1)
+    server.add("/a", body=lambda request: request.body)
+    config = tmp_path / "policy.toml"
+    config.write_text(f'[host."{server.netloc}"]\nrobots = "obey"\n')
+    listed = tmp_path / "list.jsonl"
+    listed.write_text(json.dumps({"url": server.url("/a"), "body": "x"}))
+    done = run_bulkfetch("get", listed, "-d", tmp_path / "out", "--config", config, "--backoff", "0.01")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "a").read_bytes() == b"x"

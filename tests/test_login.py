@@ -22,9 +22,9 @@ from bulkfetch.headers import parse_head
 from bulkfetch.models import Origin
 from bulkfetch.policy import Cookies, Expiry, Policies, from_table
 from bulkfetch.secrets import Secret
-from bulkfetch.transport.asking import OneAsks
 from bulkfetch.transport.cookies import OriginCookies, read_cookie_file
 from bulkfetch.transport.login import is_expired
+from bulkfetch.transport.oneasks import OneAsks
 from bulkfetch.urls import origin_of
 from bulkfetch.watchdog import Lease
 

@@ -693,27 +693,27 @@ LAYERED = """
 [defaults]
 rate = 1
 per_host = 1
-backoff = 1
+min_speed = 1
 
 [host."https://a.example.org/x/y"]
-backoff = 5
+min_speed = 5
 
 [host."a.example.org"]
 per_host = 3
-backoff = 3
+min_speed = 3
 
 [host."https://a.example.org/x"]
-backoff = 4
+min_speed = 4
 
 [host."*.example.org"]
 per_host = 2
-backoff = 2
+min_speed = 2
 rate = 2
 """
 
 
 @pytest.mark.parametrize(
-    ("url", "rate", "per_host", "backoff"),
+    ("url", "rate", "per_host", "min_speed"),
     [
         ("https://other.org/x", 1, 1, 1),
         ("https://b.example.org/x", 2, 2, 2),
@@ -724,14 +724,14 @@ rate = 2
         ("https://user:pw@a.example.org/x", 2, 3, 4),
     ],
 )
-def test_the_most_specific_section_wins_for_each_value(url, rate, per_host, backoff):
+def test_the_most_specific_section_wins_for_each_value(url, rate, per_host, min_speed):
     policy = policies(LAYERED).for_url(url)
-    assert (policy.rate, policy.per_host, policy.backoff) == (rate, per_host, backoff)
+    assert (policy.rate, policy.per_host, policy.min_speed) == (rate, per_host, min_speed)
 
 
 def test_an_origin_as_a_whole():
     found = policies(LAYERED)
-    assert found.for_origin(Origin("https", "a.example.org", 443)).backoff == 3
+    assert found.for_origin(Origin("https", "a.example.org", 443)).min_speed == 3
     assert found.for_origin(Origin("https", "other.org", 443)).rate == 1
 
 

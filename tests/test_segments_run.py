@@ -478,3 +478,15 @@ def test_an_interrupted_run_is_gone_on_with(server, tmp_path, start_bulkfetch, r
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "a").read_bytes() == DATA
     assert all(request.range for request in server.requests[before:])
+
+
+def test_a_link_that_expired_between_two_runs_is_replaced_and_the_ranges_stay(server, tmp_path):
+    server.add("/a", **ROUTE, first=[{"cut": MB // 2}, {}, {}, *[{"status": 403}] * 50])
+    [outcome] = fetch(tmp_path, server.url("/a"))
+    assert outcome.failure is not None
+    assert outcome.failure.kind == "auth"
+    server.add("/a", status=403)
+    server.add("/b", **ROUTE)
+    [again] = fetch(tmp_path, server.url("/a"), refresh_url=lambda _: server.url("/b"))
+    assert_whole(tmp_path, again)
+    assert again.received < SIZE - MB

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
 
 from bulkfetch.formatting import format_size
+
+RESETS = [("X-RateLimit-Limit", "1"), ("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "60")]
 
 
 @pytest.fixture
@@ -93,3 +96,30 @@ def test_a_run_that_may_last_so_long_ends_then(server, tmp_path, command):
     done = command("plan", server.url("/a"), "-d", tmp_path / "out", "--sizes", "--deadline", "0.3")
     assert done.returncode == 0, done.stderr
     assert "the deadline passed" in done.stdout
+
+
+def test_sizes_are_not_asked_for_where_robots_txt_forbids_it(server, tmp_path, command):
+    server.add("/robots.txt", body="User-agent: *\nDisallow: /n/1\nCrawl-delay: 0.1\n")
+    server.add("/n/*", body=b"x")
+    config = tmp_path / "policy.toml"
+    config.write_text(f'[host."{server.netloc}"]\nrobots = "obey"\n')
+    config.chmod(0o600)
+    urls = [server.url(f"/n/{n}") for n in range(4)]
+    done = command("plan", *urls, "-d", tmp_path / "out", "--sizes", "--config", config)
+    assert done.returncode == 0, done.stderr
+    assert "does not allow this" in done.stdout
+    assert [request.path for request in server.requests].count("/robots.txt") == 1
+    asked = [request for request in server.requests if request.path != "/robots.txt"]
+    assert sorted(request.path for request in asked) == ["/n/0", "/n/2", "/n/3"]
+    gaps = [later.time - earlier.time for earlier, later in itertools.pairwise(asked)]
+    assert min(gaps) >= 0.06, gaps
+
+
+def test_a_limit_told_in_answers_to_head_is_kept_to(server, tmp_path, command):
+    server.add("/n/*", body=b"x", extra_headers=RESETS)
+    urls = [server.url(f"/n/{n}") for n in range(4)]
+    options = ("--sizes", "--per-host", "1", "--max-wait", "1")
+    done = command("plan", *urls, "-d", tmp_path / "out", *options)
+    assert done.returncode == 0, done.stderr
+    assert "longer than --max-wait" in done.stdout
+    assert len(server.requests) == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,11 +12,10 @@ from bulkfetch.checksums import ALGORITHMS
 from bulkfetch.cli.params import DURATION, FOLDER, HEADER, LIMIT, RANGES, RATE, SIZE
 from bulkfetch.config import EXISTING, TRANSPORTS, USER_AGENT, FetchConfig
 from bulkfetch.manifest import READERS
-from bulkfetch.safetext import register_secret
+from bulkfetch.safetext import register_secret, sounds_secret
 
 Command = Callable[..., Any]
 SETTINGS = {"auto_envvar_prefix": "BULKFETCH"}  # $BULKFETCH_PER_HOST stands for --per-host
-_SECRET_FIELD = re.compile(r"auth|cookie|key|token|secret|password", re.IGNORECASE)  # in a header's name
 
 _SOURCES = (
     click.argument("sources", nargs=-1, metavar="[SOURCE]..."),
@@ -89,7 +87,7 @@ def build_config(options: dict[str, Any]) -> FetchConfig:
     else:
         known["proxies"] = () if proxy in (None, "none") else (("all", proxy),)
     for name, value in known.get("headers", ()):
-        if _SECRET_FIELD.search(name):
+        if sounds_secret(name):
             register_secret(value.removeprefix("Bearer "))
     known["trace"] = options.get("verbose", 0) > 1
     config = FetchConfig(**known)

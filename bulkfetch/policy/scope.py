@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from bulkfetch.auth import Netrc, Value
+from bulkfetch.auth import FIELD_VALUE, Netrc, Value
 from bulkfetch.policy.hostpolicy import Login
 from bulkfetch.policy.keys import KEYS
 from bulkfetch.policy.patterns import Pattern
@@ -14,7 +13,6 @@ from bulkfetch.secrets import Secret
 from bulkfetch.urls import origin_of
 
 _PERSONAL = 'a credential belongs to a [host."..."] section: under [defaults] every host would get it'
-_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 # Header fields that bulkfetch sets by itself, and what to write instead.
 _OWN_HEADERS = {
@@ -49,7 +47,7 @@ def read_field(table: str, name: str) -> Reader:
         if raw is False:  # what a less specific section sets is left out
             return None
         value = reading.value(name, raw)
-        if table == "headers" and isinstance(value, str) and not _FIELD_VALUE.fullmatch(value):
+        if table == "headers" and isinstance(value, str) and not FIELD_VALUE.fullmatch(value):
             raise ValueError("a character that no header may have")
         return name, value
 

@@ -14,13 +14,10 @@ from bulkfetch.auth import Value
 from bulkfetch.errors import UsageError
 from bulkfetch.quantities import parse_duration, parse_rate, parse_size
 from bulkfetch.refreshing import Renewer, UrlCommand
-from bulkfetch.safetext import SECRET_PARAMS, clean
+from bulkfetch.safetext import clean, sounds_secret
 from bulkfetch.secrets import Secret, is_secret_source
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
-_SECRET_NAME = re.compile(
-    r"auth|cookie|credential|key|passw|secret|session|signature|token|^(?:pass|pin|pwd?)$", re.IGNORECASE
-)
 _KINDS = {bool: "true or false", str: "text", int: "a whole number", float: "a number", list: "a list"}
 
 
@@ -47,8 +44,7 @@ class Reading:
     def value(self, name: str, value: Any) -> Value:
         """Return plain text, or a secret where the value names a source or `name` sounds like a secret."""
         text = a_text(value)
-        sounds_secret = _SECRET_NAME.search(name) or name.lower() in SECRET_PARAMS
-        return self.secret(text) if is_secret_source(text) or (sounds_secret and text) else text
+        return self.secret(text) if is_secret_source(text) or (text and sounds_secret(name)) else text
 
     def file(self, value: Any) -> str:
         """Return the path of a file or folder that is there (fault S04)."""

@@ -29,6 +29,7 @@ def run_attempt(task: Task, context: Context) -> Attempt:
     failure: Failure | None = None
     lease = context.lease
     trail, body, ranges = Trail(task, context), Body(task, context), Ranges(task, context)
+    lease.min_speed = context.policies.for_url(task.url).min_speed
     lease.begin(task.deadline or float("inf"), task.path, task.url)
     try:
         if context.stop.is_set():
@@ -68,7 +69,7 @@ def _fetch(
 ) -> tuple[str | None, Done | None]:
     """Return where another origin has the file, or the file done."""
     if ranges.reopen(body.new_digests):
-        return _fetch_range(trail, body, ranges)
+        return _fetch_range(task, context, trail, body, ranges)
     asked = body.adopt()
     while True:
         reply = trail.follow(asked)
@@ -104,7 +105,9 @@ def _renewed(exc: errors.TransferError, task: Task, context: Context, trail: Tra
     return new
 
 
-def _fetch_range(trail: Trail, body: Body, ranges: Ranges) -> tuple[str | None, Done | None]:
+def _fetch_range(
+    task: Task, context: Context, trail: Trail, body: Body, ranges: Ranges
+) -> tuple[str | None, Done | None]:
     """Bring one range of a file; returns where another origin has it, or the file where it is whole now."""
     asked = ranges.ask()
     if not asked:  # others are at work on all there is
@@ -116,6 +119,11 @@ def _fetch_range(trail: Trail, body: Body, ranges: Ranges) -> tuple[str | None, 
     try:
         ranges.accept(reply, trail.url)
         ranges.receive(reply)
+    except errors.TransferError as exc:
+        reply.close()
+        if ranges.is_announced:  # others ask for the same link
+            raise
+        return _renewed(exc, task, context, trail, body), None
     finally:
         reply.close()
     return None, ranges.finish(body)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 
 from bulkfetch import errors
+from bulkfetch.addresses import is_public
 from bulkfetch.codings import choose_decoder
 from bulkfetch.events import Notice
 from bulkfetch.exchange import Exchange, Reply
 from bulkfetch.models import Origin
 from bulkfetch.retry import REDIRECTS
 from bulkfetch.robots import MOST_BYTES, Robots
+from bulkfetch.screening import refuse_url
 from bulkfetch.urls import join_redirect, origin_of
 from bulkfetch.watchdog import Lease
 
@@ -25,22 +27,32 @@ class Gate:
 
     A host whose policy asks for it gets one request at a time until its robots.txt is known, so no two
     workers ask for the same one.
+
+    Args:
+        exchange: what asks.
+        untrusted: redirects lead only where a stranger's list may.
     """
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, *, untrusted: bool = False) -> None:
         self._exchange = exchange
+        self._untrusted = untrusted
         self._known: dict[Origin, tuple[Robots, str]] = {}  # with the reason why something is not allowed
         self._warned: set[Origin] = set()
 
-    def check(self, origin: Origin, url: str, lease: Lease) -> float:
+    def check(
+        self, origin: Origin, url: str, lease: Lease, *, public_only: bool = False, named: bool = True
+    ) -> float:
         """Return the least seconds between two requests; raises `RobotsRefused` for what is not allowed.
+
+        For the arguments see `Transport.open`.
 
         Raises:
             TransferError: the host could not be asked.
         """
         known = self._known.get(origin)
         if known is None:
-            known = self._known[origin] = self._ask(origin, lease)
+            with lease.aside():
+                known = self._known[origin] = self._ask(origin, lease, public_only, named)
         rules, reason = known
         if not rules.allows("/" + url.split("/", 3)[3]):
             raise errors.RobotsRefused(reason)
@@ -53,10 +65,16 @@ class Gate:
         self._warned.add(origin)
         return Notice(f"{reason}; it is fetched all the same, as may be others of this host")
 
-    def _ask(self, origin: Origin, lease: Lease) -> tuple[Robots, str]:
+    def _ask(self, origin: Origin, lease: Lease, public_only: bool, named: bool) -> tuple[Robots, str]:
         where, url = origin, f"{origin}/{_NAME}"
-        for _ in range(_MOST_HOPS + 1):
-            reply = self._exchange.open(where, url, {}, lease)
+        for hop in range(_MOST_HOPS + 1):
+            is_named = named and where == origin
+            try:
+                reply = self._exchange.open(where, url, {}, lease, public_only=public_only, named=is_named)
+            except errors.RedirectRefused:
+                if hop == 0:  # the entry itself has been led here
+                    raise
+                break
             try:
                 head = reply.head
                 if head.status == 429:  # of this moment, not of the rules
@@ -67,11 +85,21 @@ class Gate:
                     return self._judge(origin, reply)
             finally:
                 reply.close()
-            target = _target(url, head.location)
+            public_only = public_only or is_public(reply.peer or "")
+            target = self._target(url, head.location)
             if target is None:
                 break
             where, url = origin_of(target), target
-        return Robots.from_answer(404), ""  # too many redirects: as if there were none
+        return Robots.from_answer(404), ""  # redirects that are not followed: as if there were none
+
+    def _target(self, url: str, location: str | None) -> str | None:
+        """Return where a redirect leads, unless it is one that is not followed."""
+        try:
+            target = join_redirect(url, location or "")
+        except errors.LineError:
+            return None
+        is_refused = self._untrusted and refuse_url(target) is not None
+        return None if is_refused or (url.startswith("https:") and target.startswith("http:")) else target
 
     def _judge(self, origin: Origin, reply: Reply) -> tuple[Robots, str]:
         status = reply.head.status
@@ -81,15 +109,6 @@ class Gate:
             reason = f"{_NAME} of {origin} does not allow this"
         body = _read(reply) if 200 <= status < 300 else b""
         return Robots.from_answer(status, body), reason
-
-
-def _target(url: str, location: str | None) -> str | None:
-    """Return where a redirect leads, unless it is one that is not followed."""
-    try:
-        target = join_redirect(url, location or "")
-    except errors.LineError:
-        return None
-    return None if url.startswith("https:") and target.startswith("http:") else target
 
 
 def _read(reply: Reply) -> bytes:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 
 from bulkfetch import errors
 from bulkfetch.checksums import Digests
+from bulkfetch.config import FetchConfig
 from bulkfetch.exchange import Reply
 from bulkfetch.limits import NoLimit
 from bulkfetch.models import NO_PART, Action, BodyPlan, Done, Failure, Head, PartInfo, Sharing, Task
@@ -26,7 +28,7 @@ _START = 64  # bytes by which a page is told
 class Ranges:
     """The range that an attempt fetches, if it does; nothing is done for most files."""
 
-    __slots__ = ("_claim", "_context", "_is_announced", "_is_last", "_part", "_task", "received", "share")
+    __slots__ = ("_claim", "_context", "_is_last", "_part", "_task", "is_announced", "received", "share")
 
     def __init__(self, task: Task, context: Context) -> None:
         self._task = task
@@ -34,7 +36,7 @@ class Ranges:
         self._claim: Claim | None = None
         self._part: Part | None = None
         self.share = task.share if isinstance(task.share, Share) else None
-        self._is_announced = self.share is not None
+        self.is_announced = self.share is not None  # the scheduler knows of the share
         self._is_last = False  # this attempt has brought the last byte
         self.received = 0
 
@@ -49,7 +51,7 @@ class Ranges:
         if self._part is None:
             return False
         part = clip(known, size)
-        self.share = Share(self._task.key, self._task.path, part, context.config, new_digests())
+        self.share = Share(self._task.key, self._task.path, part, self._host_config(), new_digests())
         return True
 
     def begin(self, body: Body, head: Head, plan: BodyPlan, url: str) -> bool:
@@ -61,6 +63,7 @@ class Ranges:
             return False
         if self._task.restarts or head.content_type in HTML_TYPES or plan.action is Action.COMPLETE:
             return False
+        config = self._host_config()
         if count_ranges(plan.size - plan.start, config) < 2:
             return False
         self._part, digests = body.lend(head, plan)
@@ -70,6 +73,11 @@ class Ranges:
         self._claim = self.share.claim(open_ended=True)
         self._announce(head, url)
         return True
+
+    def _host_config(self) -> FetchConfig:
+        """Return the configuration with what the host's policy says of its connections and requests."""
+        policy = self._context.policies.for_url(self._task.url)
+        return replace(self._context.config, per_host=policy.per_host, host_rate=policy.rate)
 
     def ask(self) -> tuple[tuple[str, str], ...]:
         """Take a range and return the request fields for it; none when nothing is left to ask for."""
@@ -102,21 +110,21 @@ class Ranges:
                 first = bytes(reply.read(_START))
                 check_html(head, first, self._task, policy, is_resuming=True)
             raise errors.RangeMismatch("the server does not send this range any more")
-        if not self._is_announced:
+        if not self.is_announced:
             check_size(share.total, self._task.entry, policy)
             check_room(sum(end - start for start, end in known.missing), self._task, self._context.store)
             self._announce(head, url)
 
     def check_moved(self) -> None:
         """Refuse a redirect to another origin if other workers ask this one for the same file."""
-        if self._is_announced:
+        if self.is_announced:
             raise errors.RangeMismatch("the file has moved")
 
     def _announce(self, head: Head, url: str) -> None:
         share = self.share
         assert share is not None  # just made
         share.head, share.url = head, url
-        self._is_announced = True
+        self.is_announced = True
         self._context.emit(Sharing(self._task, share, share.ranges - 1))
 
     # -- bytes -----------------------------------------------------------------------------------

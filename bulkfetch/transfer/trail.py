@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-
 from bulkfetch import errors
 from bulkfetch.addresses import is_public
+from bulkfetch.auth import basic_field
 from bulkfetch.exchange import Reply
 from bulkfetch.models import Head, RateLimit, Task
 from bulkfetch.retry import REDIRECTS
-from bulkfetch.safetext import register_secret
 from bulkfetch.screening import refuse_url
 from bulkfetch.transfer.context import Context
 from bulkfetch.transfer.gate import Gate
@@ -49,7 +47,7 @@ class Trail:
         headers = fields_for({**self._own_headers(), **dict(asked)}, self._task, request)
         while True:
             if context.gate is not None:
-                self._pass_gate(context.gate)
+                self._pass_gate(context.gate, named)
             reply = context.exchange.open(
                 origin,
                 self.url,
@@ -72,14 +70,15 @@ class Trail:
                 return target
             self.url = target
 
-    def _pass_gate(self, gate: Gate) -> None:
+    def _pass_gate(self, gate: Gate, named: bool) -> None:
         """Ask robots.txt where the policy wants that; raises `RobotsRefused`."""
         context, origin = self._context, self._task.origin
         mode = context.policies.for_origin(origin).robots
         if mode == "off":
             return
         try:
-            delay = gate.check(origin, self.url, context.lease)
+            how = {"public_only": self.is_public, "named": named}
+            delay = gate.check(origin, self.url, context.lease, **how)
             self.crawl_delay = delay if mode == "obey" else 0.0
         except errors.RobotsRefused as exc:
             self.crawl_delay = 0.0
@@ -115,9 +114,10 @@ class Trail:
         if "@" in manifest_url and not any(name.lower() == "authorization" for name in headers):
             _, user, password = split_userinfo(manifest_url)
             if user is not None:
-                register_secret(password or user, user)
-                pair = f"{user}:{password or ''}".encode()
-                headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+                try:
+                    headers["Authorization"] = basic_field(user, password or "")
+                except errors.UsageError as exc:
+                    raise errors.UrlRefused(str(exc)) from exc
         return headers
 
 

@@ -12,7 +12,7 @@ from bulkfetch.errors import NotAuthorised, UsageError
 from bulkfetch.models import Origin
 from bulkfetch.policy import HostPolicy
 from bulkfetch.transport.auth import HeaderAuth, QueryAuth, make_auth
-from bulkfetch.transport.oauth import Route
+from bulkfetch.transport.route import Route
 
 
 class Applied(NamedTuple):

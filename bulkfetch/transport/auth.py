@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,17 +20,17 @@ from bulkfetch.auth import (
     OAuth2,
     QueryKey,
     SigV4,
-    Value,
     add_params,
+    basic_field,
     field_text,
     text_of,
 )
 from bulkfetch.errors import NotAuthorised, UsageError
 from bulkfetch.models import Origin
 from bulkfetch.netrcfile import netrc_path, read_netrc
-from bulkfetch.safetext import register_secret
-from bulkfetch.transport.oauth import OAuth2Auth, Route
+from bulkfetch.transport.oauth import OAuth2Auth
 from bulkfetch.transport.resending import drain
+from bulkfetch.transport.route import Route
 from bulkfetch.transport.sigv4 import SigV4Auth
 
 
@@ -89,17 +88,6 @@ def make_auth(
         return _make(auth, origin, lambda policy: OAuth2Auth(policy, route_to, check))
     except UsageError as exc:
         raise NotAuthorised(f"no credentials for {origin}: {exc}") from exc
-
-
-def basic_field(username: Value, password: Value) -> str:
-    """Return the value of an `Authorization` field (RFC 7617 section 2.1, in UTF-8)."""
-    user, secret = text_of(username), text_of(password)
-    if ":" in user:
-        raise UsageError("a user name with a colon cannot be sent by basic authentication")
-    pair = b64encode(f"{user}:{secret}".encode()).decode()
-    register_secret(secret, user)
-    register_secret(pair)  # also where the user name is the secret
-    return f"Basic {pair}"
 
 
 def _make(

@@ -9,23 +9,22 @@ from collections.abc import Callable, Mapping
 from urllib.parse import urlencode
 
 import requests
-import urllib3
 from requests.cookies import RequestsCookieJar, extract_cookies_to_jar, get_cookie_header
 from requests.structures import CaseInsensitiveDict
 
 from bulkfetch.auth import text_of
-from bulkfetch.errors import LineError, NotAuthorised, ServerFailed, TransferError, UsageError
+from bulkfetch.errors import LineError, NotAuthorised, ServerFailed, UsageError
 from bulkfetch.models import Head, Origin
 from bulkfetch.policy import Expiry, Login
-from bulkfetch.transport.asking import OneAsks
-from bulkfetch.transport.mapping import map_error
-from bulkfetch.transport.oauth import Route
+from bulkfetch.retry import REDIRECTS
+from bulkfetch.transport.mapping import FOREIGN, map_refusal
+from bulkfetch.transport.oneasks import OneAsks
 from bulkfetch.transport.resending import drain
+from bulkfetch.transport.route import Route
 from bulkfetch.urls import join_redirect, origin_of
 
 _MOST_HOPS = 10
 _VAIN_FOR = 60.0  # seconds without another login after one that did not help
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _REFUSALS = frozenset({401, 403})
 _FORM, _JSON = "application/x-www-form-urlencoded", "application/json"
 
@@ -109,15 +108,9 @@ class LoginSession:
         host = origin_of(self._login.url).host
         try:
             jar, status = self._ask()
-        except (
-            TransferError,
-            OSError,
-            urllib3.exceptions.HTTPError,
-        ) as exc:  # those of requests are OSErrors
+        except FOREIGN as exc:
             self._check()
-            mapped = map_error(exc)
-            kind = ServerFailed if mapped.retryable else NotAuthorised
-            raise kind(f"the login at {host} failed: {mapped}", status_code=mapped.status_code) from exc
+            raise map_refusal(exc, f"the login at {host} failed") from exc
         except UsageError as exc:
             raise NotAuthorised(f"no login at {host}: {exc}") from exc
         if not self._adopt(jar):
@@ -144,7 +137,7 @@ class LoginSession:
             status = response.status_code
             _judge(status)
             target = response.headers.get("Location")
-            if status not in _REDIRECTS or not target:
+            if status not in REDIRECTS or not target:
                 return jar, status
             url = _join(url, target)
             if origin_of(url) != origin:

@@ -41,6 +41,9 @@ _MAPPED: tuple[tuple[type[Exception], type[errors.TransferError], str], ...] = (
     (OSError, errors.ConnectionLost, "the connection failed"),
 )
 
+# What sending a request raises; the exceptions of `requests` are OSErrors.
+FOREIGN = (errors.TransferError, OSError, urllib3.exceptions.HTTPError)
+
 _TUNNEL = re.compile(r"Tunnel connection failed: ((40[37]).*)")  # as `http.client` says it
 
 
@@ -61,6 +64,13 @@ def map_error(exc: BaseException) -> errors.TransferError:
             if isinstance(cause, foreign):
                 return ours(f"{text}{_detail(chain)}")
     return errors.TransferError(f"{type(exc).__name__}: {clean(redact(str(exc)), 200)}")
+
+
+def map_refusal(exc: BaseException, text: str) -> errors.TransferError:
+    """Return what failing to get credentials means for an entry: the end of it, unless it may pass."""
+    mapped = map_error(exc)
+    kind = errors.ServerFailed if mapped.retryable else errors.NotAuthorised
+    return kind(f"{text}: {mapped}", status_code=mapped.status_code)
 
 
 def map_read_error(exc: BaseException) -> errors.TransferError:

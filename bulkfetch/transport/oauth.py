@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import requests
-import urllib3
 from requests.adapters import BaseAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
 
@@ -20,22 +18,15 @@ from bulkfetch.errors import NotAuthorised, ServerFailed, TransferError
 from bulkfetch.extras import load_extra
 from bulkfetch.models import Origin
 from bulkfetch.safetext import clean, redact, register_secret
-from bulkfetch.transport.asking import OneAsks
-from bulkfetch.transport.mapping import map_error
+from bulkfetch.transport.mapping import FOREIGN, map_refusal
+from bulkfetch.transport.oneasks import OneAsks
 from bulkfetch.transport.resending import send_again
+from bulkfetch.transport.route import Route
 from bulkfetch.urls import origin_of
 
 _PURPOSE = "auth of type oauth2"
 _EARLY = 30.0  # seconds before its end at which a token is renewed
 _LARGEST = 256 * 1024  # bytes of a token endpoint's answer (fault X08)
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """How requests travel to an origin: by the adapter and with the settings of its own policy."""
-
-    adapter: BaseAdapter
-    options: Mapping[str, Any]  # timeout, verify, cert and proxies, as `requests` takes them
 
 
 class _Token(NamedTuple):
@@ -212,9 +203,7 @@ def _read_all(response: requests.Response) -> bytes:
 def _judge(exc: Exception, host: str) -> TransferError:
     """Return what a failure to get a token means for the entry that needs it."""
     name = f"no token from {host}"
-    if isinstance(exc, TransferError | OSError | urllib3.exceptions.HTTPError):  # requests' are OSErrors
-        mapped = map_error(exc)
-        kind = ServerFailed if mapped.retryable else NotAuthorised
-        return kind(f"{name}: {mapped}", status_code=mapped.status_code)
+    if isinstance(exc, FOREIGN):
+        return map_refusal(exc, name)
     told = (getattr(exc, "error", None) or type(exc).__name__, getattr(exc, "description", None))
     return NotAuthorised(f"{name}: {clean(redact(': '.join(str(part) for part in told if part)), 200)}")

@@ -20,9 +20,9 @@ from bulkfetch.tls import TlsContexts
 from bulkfetch.transport.applied import Applied
 from bulkfetch.transport.current import current
 from bulkfetch.transport.mapping import map_error
-from bulkfetch.transport.oauth import Route
 from bulkfetch.transport.proxies import contexts_of, is_https, route_through
 from bulkfetch.transport.reply import Reply, read_head
+from bulkfetch.transport.route import Route
 from bulkfetch.transport.sessions import OriginSession, Way
 from bulkfetch.watchdog import Lease
 
@@ -99,12 +99,7 @@ class Transport:
             return self._unnamed.open(origin, url, headers, lease, public_only=public_only, request=request)
         policy = self._policies.for_url(url)
         session = self._acquire(origin)
-        current.lease = lease
-        current.head_seconds = policy.idle_timeout
-        current.public_only = public_only
-        current.untrusted = self._config.untrusted
-        current.peer_of = self._peer_of
-        current.peer = None
+        self._tell_connections(lease, policy, public_only)
         response: requests.Response | None = None
         try:
             response = session.send(request, url, headers, policy)
@@ -123,6 +118,15 @@ class Transport:
         lease.stream()
         return Reply(response, head, lease, current.peer, lambda: self._release(session))
 
+    def _tell_connections(self, lease: Lease, policy: HostPolicy, public_only: bool) -> None:
+        """Set what the connection that carries this thread's next request must know."""
+        current.lease = lease
+        current.head_seconds = policy.idle_timeout
+        current.public_only = public_only
+        current.untrusted = self._config.untrusted
+        current.peer_of = self._peer_of
+        current.peer = None
+
     def applied(self, origin: Origin, policy: HostPolicy) -> Applied:
         """Return what `policy` adds to requests under `origin`.
 
@@ -138,8 +142,10 @@ class Transport:
     def keep_cookies(self, origin: Origin, url: str, values: Sequence[str]) -> None:
         """Give the session of `origin` the values of Set-Cookie fields that came on another connection."""
         session = self._acquire(origin)
-        session.keep_cookies(url, values)
-        self._release(session)
+        try:
+            session.keep_cookies(url, values)
+        finally:
+            self._release(session)
 
     def close(self) -> None:
         """Close every session."""

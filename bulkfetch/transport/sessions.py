@@ -19,9 +19,9 @@ from bulkfetch.transport.connections import POOLS
 from bulkfetch.transport.cookies import OriginCookies
 from bulkfetch.transport.current import current, present_lease
 from bulkfetch.transport.login import LoginSession, is_expired
-from bulkfetch.transport.oauth import Route
 from bulkfetch.transport.reply import read_head
 from bulkfetch.transport.resending import drain
+from bulkfetch.transport.route import Route
 from bulkfetch.transport.socks import SOCKS_POOLS, is_socks, parse_socks
 
 
@@ -155,7 +155,8 @@ class OriginSession:
         login = self._login
         if login is None:
             return self._send_once(asked, url, headers, policy)
-        number = login.ensure()
+        with present_lease().aside():
+            number = login.ensure()
         response = self._send_once(asked, url, headers, policy)
         if not is_expired(read_head(response), login.expiry):
             return response
@@ -174,7 +175,8 @@ class OriginSession:
         self, asked: Request | None, url: str, headers: Mapping[str, str], policy: HostPolicy
     ) -> requests.Response:
         present_lease().enter("the credentials", current.head_seconds)
-        applied = self.applied(policy)
+        with present_lease().aside():
+            applied = self.applied(policy)
         request = requests.PreparedRequest()
         request.method = "GET"
         request.url = applied.sent_url(url)
@@ -188,7 +190,8 @@ class OriginSession:
         if self._session.cookies:
             self._add_cookies(request)
         if applied.auth is not None:
-            request.prepare_auth(applied.auth, url)
+            with present_lease().aside():
+                request.prepare_auth(applied.auth, url)
         present_lease().enter("the answer's head", current.head_seconds)
         return self._session.send(request, **self._options)
 
