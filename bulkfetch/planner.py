@@ -12,10 +12,18 @@ from bulkfetch.errors import DestinationTaken, LineError, PathRefused, to_failur
 from bulkfetch.journal import Interruption, Journal, PathOwner, PendingRow, Row, boot_time
 from bulkfetch.models import NO_PART, Check, Entry, Failure, Outcome, Status, Task
 from bulkfetch.safetext import redact_url
+from bulkfetch.standing import (
+    declared,
+    declares,
+    in_the_way,
+    is_as_promised,
+    is_intact,
+    may_be_intact,
+    taken_by,
+)
 from bulkfetch.store import LocalStore
 from bulkfetch.urls import origin_of, split_userinfo
 
-_MTIME_SLACK = 2_000_000_000  # nanoseconds; the coarsest file systems keep two seconds
 _CLOCK_SLACK = 1.0  # seconds; a file's time is taken from a coarser clock than ours
 _BOOT_SLACK = 60.0  # seconds; a clock may have been set between two boots
 _AFTER_CRASH = "verified after an unclean end"
@@ -120,7 +128,7 @@ class _Batch:
     def _keep_name(self, key: bytes, path: str, path_key: str | None) -> tuple[str, bytes | None] | Failure:
         """Leave an entry the destination it has, unless an earlier line of this batch got it."""
         if self._taken.setdefault(path_key or naming.collision_key(path), key) != key:
-            return _in_the_way(path)
+            return in_the_way(path)
         return path, None
 
     def _settle_name(
@@ -141,10 +149,10 @@ class _Batch:
             self._taken[naming.collision_key(path)] = key
             return path, None
         if path_key in self._taken or (owner is not None and owner.run == self._journal.run):
-            return _in_the_way(wanted)
+            return in_the_way(wanted)
         has_file = owner is not None and self._has_file(owner)
         if has_file and owner is not None and not self._may_replace(entry):
-            return _taken_by(owner)
+            return taken_by(owner)
         self._journal.release_path(holder)  # an older run's entry: the manifest now names another URL for it
         self._taken[path_key] = key
         return wanted, holder if has_file else None
@@ -159,7 +167,7 @@ class _Batch:
     def _may_replace(self, entry: Entry) -> bool:
         """Say whether the user lets go of what stands there unless it is what the entry declares."""
         policy = self._config.existing
-        return policy == "overwrite" or (policy == "verify" and _declares(entry))
+        return policy == "overwrite" or (policy == "verify" and declares(entry))
 
     def _decide(self, entry: Entry, key: bytes, path: str, row: Row | None) -> Task | Outcome:
         """Weigh what stands at the destination."""
@@ -175,13 +183,13 @@ class _Batch:
             )
         doubt = self._doubt(found.st_ctime)
         is_torn = self._is_torn(found.st_ctime)
-        if row is not None and _may_be_intact(row, found.st_size, found.st_mtime_ns):
+        if row is not None and may_be_intact(row, found.st_size, found.st_mtime_ns):
             return self._recheck(entry, task, row, is_torn=is_torn)
         if row is not None and row.state is Status.PENDING and doubt is not None and doubt.same_boot:
             # Renamed by a run that was killed before it could write so.
-            return task._replace(check=_declared(entry, "found complete"), replace=True)
+            return task._replace(check=declared(entry, "found complete"), replace=True)
         if is_torn:  # perhaps ours, and not all of it reached the disk before the machine went down
-            check = _declared(entry, _AFTER_CRASH) if entry.digests else None
+            check = declared(entry, _AFTER_CRASH) if entry.digests else None
             return task._replace(check=check, replace=True)
         if row is not None and (row.size is not None or (doubt and row.state is Status.PENDING)):
             return task._replace(replace=True)  # ours, and no longer what the manifest asks for
@@ -201,9 +209,9 @@ class _Batch:
         """Say whether the file is surely the one an earlier run finished, and what the manifest promises."""
         if row.state not in _FINISHED or row.needs_check or not stat.S_ISREG(found.st_mode):
             return False
-        if row.size is None or not _is_intact(row, found.st_size, found.st_mtime_ns):
+        if row.size is None or not is_intact(row, found.st_size, found.st_mtime_ns):
             return False
-        return not self._is_torn(found.st_ctime) and _is_as_promised(entry, row)
+        return not self._is_torn(found.st_ctime) and is_as_promised(entry, row)
 
     def _is_torn(self, changed: float) -> bool:
         """Say whether the machine went down before all of a file changed then was surely on disk."""
@@ -222,7 +230,7 @@ class _Batch:
 
     def _recheck(self, entry: Entry, task: Task, row: Row, *, is_torn: bool) -> Task:
         """Have a file looked at that an earlier run left, unless the manifest now promises another."""
-        if not _is_as_promised(entry, row):
+        if not is_as_promised(entry, row):
             return task._replace(replace=True)
         name, _, digest = row.digest.partition(":")
         digests = ((name, digest),) if digest else entry.digests
@@ -235,8 +243,8 @@ class _Batch:
         policy = self._config.existing
         if policy == "overwrite":
             return task._replace(replace=True)
-        if policy == "verify" and _declares(entry):
-            return task._replace(check=_declared(entry, "verified"), replace=True)
+        if policy == "verify" and declares(entry):
+            return task._replace(check=declared(entry, "verified"), replace=True)
         if policy == "fail":
             return self._refuse(entry, to_failure(DestinationTaken("a file is already there")), key)
         return self._skip(entry, key, task.path, "a file is already there")
@@ -257,40 +265,3 @@ class _Batch:
 
 def _identity(entry: Entry, path: str) -> bytes:
     return naming.identity(entry.urls[0], path, entry.request.identity() if entry.request else b"")
-
-
-def _is_intact(row: Row, size: int, mtime_ns: int) -> bool:
-    """Say whether a file looks untouched; with a digest to go by, a doubt costs no more than hashing it."""
-    slack = 0 if row.digest else _MTIME_SLACK
-    return size == row.size and (not row.mtime_ns or abs(mtime_ns - row.mtime_ns) <= slack)
-
-
-def _may_be_intact(row: Row, size: int, mtime_ns: int) -> bool:
-    return size == row.size and (bool(row.digest) or _is_intact(row, size, mtime_ns))
-
-
-def _is_as_promised(entry: Entry, row: Row) -> bool:
-    if entry.size is not None and entry.size != row.size:
-        return False
-    if not entry.digests:
-        return True
-    name, _, digest = row.digest.partition(":")
-    return not any(algorithm == name and wanted != digest for algorithm, wanted in entry.digests)
-
-
-def _in_the_way(path: str) -> Failure:
-    return Failure("path", f"an earlier line has the destination {path} already")
-
-
-def _taken_by(owner: PathOwner) -> Failure:
-    other = f"of {owner.url}" if owner.url else "of another URL"
-    text = f"{owner.path} is the file {other}; --existing overwrite replaces it"
-    return to_failure(DestinationTaken(text))
-
-
-def _declares(entry: Entry) -> bool:
-    return bool(entry.digests) or entry.size is not None
-
-
-def _declared(entry: Entry, reason: str) -> Check:
-    return Check(entry.size, entry.digests, reason)

@@ -13,7 +13,7 @@ from bulkfetch.backlog import Backlog
 from bulkfetch.chronicle import tell_ended, tell_moved, tell_requeued
 from bulkfetch.config import FetchConfig
 from bulkfetch.engine import Engine, Report
-from bulkfetch.errors import BulkfetchError, ManifestCut
+from bulkfetch.errors import BulkfetchError, ManifestCut, UsageError
 from bulkfetch.events import Event, Exchanged, Notice, Progress
 from bulkfetch.inbox import Inbox
 from bulkfetch.intake import Intake
@@ -159,7 +159,7 @@ class Run:
     def _break_off(self, exc: BulkfetchError) -> None:
         """Take note that the manifest cannot be read on; what it has named is still fetched."""
         self._broken = exc
-        self.summary.unreadable = not isinstance(exc, ManifestCut)
+        self.summary.unreadable = isinstance(exc, UsageError) and not isinstance(exc, ManifestCut)
         self.summary.stopped = self.summary.stopped or str(exc)
 
     def _reject(self, bad: BadLine) -> None:

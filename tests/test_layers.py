@@ -39,8 +39,8 @@ LAYERS: dict[str, float] = {
     # each owns one kind of I/O or state
     "backlog": 9, "display": 9, "intake": 9, "journal": 9, "lock": 9, "manifest": 9,
     "printing": 9, "store": 9, "transport": 9, "wire": 9,
-    # each request by the transport that serves it; how each host may be asked
-    "exchange": 9.5, "governing": 9.5,
+    # each request by the transport that serves it; how each host may be asked; whose file it is
+    "exchange": 9.5, "governing": 9.5, "standing": 9.5,
     # one attempt; one entry's plan
     "chronicle": 10, "planner": 10, "transfer": 10,
     # where attempts run

@@ -62,7 +62,7 @@ Examples:
     "--print",
     "print_",
     metavar="FIELDS",
-    help="Write finished entries to stdout: path, url, json, or a template such as '{path}\\t{sha256}'.",
+    help="Write finished entries to stdout: path (with DEST before it), url, json, or a template such as '{path}\\t{sha256}'.",
 )
 @click.option("-0", "--print0", is_flag=True, help="End printed records with NUL instead of a line feed.")
 @click.option("--events", metavar="FILE", help="Every event as a JSON line.")
