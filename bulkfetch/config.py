@@ -58,9 +58,7 @@ class FetchConfig:
     headers: tuple[tuple[str, str], ...] = ()  # sent to origins the manifest names, not to redirect targets
     user_agent: str = USER_AGENT
     ca_bundle: str | None = None
-    client_cert: str | None = (
-        None  # with its key; shown to origins the manifest names, not to redirect targets
-    )
+    client_cert: str | None = None  # with its key; for origins the manifest names, not for redirect targets
     proxies: tuple[tuple[str, str], ...] = ()  # (scheme, proxy URL)
     no_proxy: str = ""
     max_failures: int | None = None

@@ -56,9 +56,9 @@ class _Way(NamedTuple):
 class Exchange:
     """Sends plain requests over connections of our own, and all others through `requests`.
 
-    Left to `requests` are origins behind a proxy, with a login, cookies or an auth object that must see
-    requests and answers; what is no plain GET; a redirect that must keep to public addresses; and everything
-    while its adapter is replaced, as `responses` does.
+    Left to `requests` are origins behind a proxy, with a login, cookies, the system's trust store or an auth
+    object that must see requests and answers; what is no plain GET; a redirect that must keep to public
+    addresses; and everything while its adapter is replaced, as `responses` does.
 
     Args:
         config: how the run behaves.

@@ -43,9 +43,8 @@ class Secret:
         self._source = "" if kind == LITERAL else rest
         self._folder = Path(folder)
         self._value = rest if kind == LITERAL else None
-        self._lock = (
-            threading.Lock()
-        )  # guards _value; held while the source is asked, as one asking is enough
+        # Guards _value; held while the source is asked, as one asking is enough.
+        self._lock = threading.Lock()
         if kind == LITERAL:
             register_secret(rest)
 

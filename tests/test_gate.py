@@ -146,6 +146,16 @@ def test_a_missing_library_is_told_at_the_start(server, tmp_path, monkeypatch):
         pytest.fail("it was entered")
 
 
+def test_the_rules_of_hosts_asked_long_ago_are_forgotten(make_server, tmp_path):
+    first, second = servers = [make_server(), make_server()]
+    with Attempts(tmp_path / "out") as attempts:
+        gate = Gate(attempts.transport, most_hosts=1)
+        for server in (*servers, second, first):
+            attempts.context.lease.begin(float("inf"))
+            gate.check(origin_of(server.url("/a")), server.url("/a"), attempts.context.lease)
+    assert [len(server.requests) for server in servers] == [2, 1]
+
+
 # -- where robots.txt is asked for -----------------------------------------------------------------
 
 

@@ -446,6 +446,7 @@ WRONG = {
     'rate = "fast"': "'fast' is not a rate such as 5/s or 100/m",
     "rate = 0": "must be more than 0 requests",
     "rate = nan": "nan makes no sense here",
+    "proxy = 'http://proxy:99999'": "a proxy is a URL whose scheme is one of",
     "idle_timeout = 0": "must be more than 0 seconds",
     "idle_timeout = -1": "-1 makes no sense here",
     'idle_timeout = "10 s"': "'10 s' is not a duration such as 30, 10m or 2h",

@@ -1,6 +1,6 @@
 """What holds for a host: the policy file, and how it meets the command line."""
 
-from bulkfetch.policy.credentials import PROXY_SCHEMES
+from bulkfetch.policy.credentials import split_proxy
 from bulkfetch.policy.explaining import Explained
 from bulkfetch.policy.files import parse_policy, read_policy, user_policy_path
 from bulkfetch.policy.hostpolicy import NO_COOKIES, ClientCert, Cookies, Expiry, HostPolicy, Login
@@ -10,7 +10,6 @@ from bulkfetch.policy.sections import PolicyFile, from_table
 
 __all__ = [
     "NO_COOKIES",
-    "PROXY_SCHEMES",
     "ClientCert",
     "Cookies",
     "Expiry",
@@ -24,6 +23,7 @@ __all__ = [
     "parse_policy",
     "policy_from_table",
     "read_policy",
+    "split_proxy",
     "user_policy_path",
 ]
 

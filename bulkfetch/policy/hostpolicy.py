@@ -56,9 +56,8 @@ class HostPolicy:
 
     headers: tuple[tuple[str, Value], ...] = ()
     params: tuple[tuple[str, Value], ...] = ()
-    auth: Auth | Callable[..., Any] | None = (
-        None  # a callable: what `requests` takes, or makes such from an origin
-    )
+    # A callable: what `requests` takes, or what makes such from an origin.
+    auth: Auth | Callable[..., Any] | None = None
     cookies: Cookies = NO_COOKIES
     keep_cookies: bool = True  # those that the host sets
     login: Login | None = None

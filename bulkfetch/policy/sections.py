@@ -93,9 +93,8 @@ def _warnings(reader: _Reader, sections: list[Section], is_exposed: bool) -> Ite
             yield f"the certificate is NOT verified: verify = false in {found.where}"
 
 
-_Setting = tuple[
-    KeyPath, str, Reader, Any
-]  # where it stands, the key it sets, how it is read, what stands there
+# Where it stands, the key it sets, how it is read, and what stands there.
+_Setting = tuple[KeyPath, str, Reader, Any]
 
 
 class _Reader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 from bulkfetch import errors
@@ -19,6 +20,7 @@ from bulkfetch.watchdog import Lease
 _NAME = "robots.txt"
 _MOST_HOPS = 5  # redirects, RFC 9309 section 2.3.1.2
 _MOST_SECONDS = 30.0
+_MOST_HOSTS = 1024
 _CHUNK = 64 * 1024
 
 
@@ -31,12 +33,15 @@ class Gate:
     Args:
         exchange: what asks.
         untrusted: redirects lead only where a stranger's list may.
+        most_hosts: whose rules are kept; beyond, those asked for first are forgotten.
     """
 
-    def __init__(self, exchange: Exchange, *, untrusted: bool = False) -> None:
+    def __init__(self, exchange: Exchange, *, untrusted: bool = False, most_hosts: int = _MOST_HOSTS) -> None:
         self._exchange = exchange
+        self._most_hosts = most_hosts
         self._untrusted = untrusted
         self._known: dict[Origin, tuple[Robots, str]] = {}  # with the reason why something is not allowed
+        self._lock = threading.Lock()  # guards _known, for writing
         self._warned: set[Origin] = set()
 
     def check(
@@ -52,11 +57,18 @@ class Gate:
         known = self._known.get(origin)
         if known is None:
             with lease.aside():
-                known = self._known[origin] = self._ask(origin, lease, public_only, named)
+                known = self._ask(origin, lease, public_only, named)
+            self._keep(origin, known)
         rules, reason = known
         if not rules.allows("/" + url.split("/", 3)[3]):
             raise errors.RobotsRefused(reason)
         return rules.crawl_delay or 0.0
+
+    def _keep(self, origin: Origin, known: tuple[Robots, str]) -> None:
+        with self._lock:
+            self._known[origin] = known
+            if len(self._known) > self._most_hosts:
+                del self._known[next(iter(self._known))]
 
     def warning(self, origin: Origin, reason: str) -> Notice | None:
         """Return what to tell of a host for which nothing was told yet."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from bulkfetch.auth import text_of
 from bulkfetch.config import FetchConfig
 from bulkfetch.errors import NotAuthorised, UsageError
 from bulkfetch.models import Origin
-from bulkfetch.policy import PROXY_SCHEMES, ClientCert, HostPolicy
+from bulkfetch.policy import ClientCert, HostPolicy, split_proxy
 from bulkfetch.safetext import register_secret
 from bulkfetch.tls import TlsContexts
 
@@ -61,12 +61,9 @@ def check_proxy(proxy: str) -> str:
     """
     url = proxy if "://" in proxy else f"http://{proxy}"
     try:
-        parts = urlsplit(url)
-        has_port = parts.port is None or parts.port > 0
-    except ValueError:
-        has_port = False
-    if not has_port or parts.scheme.lower() not in PROXY_SCHEMES or not parts.hostname:
-        raise UsageError(f"a proxy is a URL whose scheme is one of {', '.join(PROXY_SCHEMES)}")
+        parts = split_proxy(url)
+    except ValueError as exc:
+        raise UsageError(str(exc)) from None
     if parts.password:
         register_secret(parts.password)
         register_secret(unquote(parts.password), unquote(parts.username or ""))
