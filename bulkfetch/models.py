@@ -264,6 +264,7 @@ class Attempt(NamedTuple):
     started: float = 0.0  # monotonic
     rate_limit: RateLimit | None = None  # what the last answer told of
     crawl_delay: float | None = None  # seconds between requests by robots.txt; None: it was not asked
+    has_credentials: bool = False  # of the entry's own, in its URL or its header fields
 
 
 class Outcome(NamedTuple):

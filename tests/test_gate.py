@@ -112,6 +112,16 @@ def test_the_crawl_delay_is_kept(server, files, fetch):
     assert min(gaps) >= 0.2 * 0.9 - 0.03, gaps
 
 
+def test_the_crawl_delay_is_kept_where_the_first_entry_is_disallowed(server, files, fetch):
+    server.add("/robots.txt", body="User-agent: *\nDisallow: /n/0\nCrawl-delay: 0.2\n")
+    _, outcomes, _ = fetch("obey", *files[:4])
+    assert outcomes["/n/0"]["failure"]["kind"] == "robots"
+    times = [request.time for request in server.requests if request.path != "/robots.txt"]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert len(gaps) == 2
+    assert min(gaps) >= 0.2 * 0.9 - 0.03, gaps
+
+
 def test_a_host_that_cannot_be_reached_fails_as_that(server, fetch):
     server.accept_as("close")
     _, outcomes, _ = fetch("obey", "/a")

@@ -32,8 +32,8 @@ class Gate:
         self._known: dict[Origin, tuple[Robots, str]] = {}  # with the reason why something is not allowed
         self._warned: set[Origin] = set()
 
-    def check(self, origin: Origin, url: str, lease: Lease) -> float:
-        """Return the least seconds between two requests; raises `RobotsRefused` for what is not allowed.
+    def check(self, origin: Origin, url: str, lease: Lease) -> tuple[float, str]:
+        """Return the least seconds between two requests, and why this one is not allowed or "".
 
         Raises:
             TransferError: the host could not be asked.
@@ -42,9 +42,8 @@ class Gate:
         if known is None:
             known = self._known[origin] = self._ask(origin, lease)
         rules, reason = known
-        if not rules.allows("/" + url.split("/", 3)[3]):
-            raise errors.RobotsRefused(reason)
-        return rules.crawl_delay or 0.0
+        is_allowed = rules.allows("/" + url.split("/", 3)[3])
+        return rules.crawl_delay or 0.0, "" if is_allowed else reason
 
     def warning(self, origin: Origin, reason: str) -> Notice | None:
         """Return what to tell of a host for which nothing was told yet."""
