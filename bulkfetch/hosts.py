@@ -194,7 +194,7 @@ class HostSlot:
         status = failure.status_code
         is_granted = self.pace > 0 and status == 403
         shown = shown or self.limits.has_credentials
-        if status != 407 and (not shown or is_granted):
+        if failure.unasked or (status != 407 and (not shown or is_granted)):
             return failure
         self.denials += 1
         what = "the proxy" if status == 407 else str(self.origin)

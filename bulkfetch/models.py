@@ -227,6 +227,7 @@ class Failure:
     retry_after: float | None = None  # seconds the server asked for
     retryable: bool = False
     fatal: bool = False  # the run cannot go on (a full disk)
+    unasked: bool = False  # the credentials are not there: no server has refused them
 
     def to_record(self) -> dict[str, Any]:
         """Return the `failure` object of outcome and failures records."""

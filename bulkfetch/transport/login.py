@@ -14,7 +14,14 @@ from requests.cookies import RequestsCookieJar, extract_cookies_to_jar, get_cook
 from requests.structures import CaseInsensitiveDict
 
 from bulkfetch.auth import text_of
-from bulkfetch.errors import LineError, NotAuthorised, ServerFailed, TransferError, UsageError
+from bulkfetch.errors import (
+    CredentialsMissing,
+    LineError,
+    NotAuthorised,
+    ServerFailed,
+    TransferError,
+    UsageError,
+)
 from bulkfetch.models import Head, Origin
 from bulkfetch.policy import Expiry, Login
 from bulkfetch.transport.asking import OneAsks
@@ -119,7 +126,7 @@ class LoginSession:
             kind = ServerFailed if mapped.retryable else NotAuthorised
             raise kind(f"the login at {host} failed: {mapped}", status_code=mapped.status_code) from exc
         except UsageError as exc:
-            raise NotAuthorised(f"no login at {host}: {exc}") from exc
+            raise CredentialsMissing(f"no login at {host}: {exc}") from exc
         if not self._adopt(jar):
             text = f"the login at {host} failed: it set no cookie for {self._origin.host}"
             raise NotAuthorised(text, status_code=status)

@@ -16,7 +16,7 @@ from requests.adapters import BaseAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from bulkfetch.auth import OAuth2, Value, text_of
-from bulkfetch.errors import NotAuthorised, ServerFailed, TransferError
+from bulkfetch.errors import CredentialsMissing, NotAuthorised, ServerFailed, TransferError, UsageError
 from bulkfetch.extras import load_extra
 from bulkfetch.models import Origin
 from bulkfetch.safetext import clean, redact, register_secret
@@ -212,6 +212,8 @@ def _read_all(response: requests.Response) -> bytes:
 def _judge(exc: Exception, host: str) -> TransferError:
     """Return what a failure to get a token means for the entry that needs it."""
     name = f"no token from {host}"
+    if isinstance(exc, UsageError):
+        return CredentialsMissing(f"no credentials for {host}: {exc}")
     if isinstance(exc, TransferError | OSError | urllib3.exceptions.HTTPError):  # requests' are OSErrors
         mapped = map_error(exc)
         kind = ServerFailed if mapped.retryable else NotAuthorised
