@@ -161,6 +161,10 @@ class NotAuthorised(StatusRefused):
     kind = "auth"
 
 
+class CredentialsMissing(NotAuthorised):
+    """What to show the server cannot be had here, such as a variable that is not set: nobody was asked."""
+
+
 class LoginWanted(TransferError):
     """511: not the host answered but the network, which wants a login first (RFC 6585 section 6)."""
 
@@ -278,6 +282,7 @@ def to_failure(exc: BaseException) -> Failure:
         return Failure(
             kind=exc.kind, message=str(exc), status_code=exc.status_code,
             retry_after=exc.retry_after, retryable=exc.retryable, fatal=exc.fatal,
+            unasked=isinstance(exc, CredentialsMissing),
         )  # fmt: skip
     if isinstance(exc, LineError):
         return Failure(kind="path", message=str(exc))

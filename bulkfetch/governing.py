@@ -14,25 +14,25 @@ from bulkfetch.hosts import HostLimits, HostSlot
 from bulkfetch.models import Origin
 from bulkfetch.policy import NO_COOKIES, HostPolicy, Policies
 from bulkfetch.retry import RetryPolicy
-from bulkfetch.safetext import redact
+from bulkfetch.safetext import CREDENTIAL_FIELDS, redact
 from bulkfetch.secrets import Secret
 
 _MOST_TOLD = 1000  # hosts
-_CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization"})  # fields, in lower case
 
 
 def make_limits(config: FetchConfig, policies: Policies) -> Callable[[Origin], HostLimits]:
     """Return a function that says how an origin may be asked."""
-    shows_itself = any(name.lower() in _CREDENTIALS for name, _ in config.headers)
+    shows_itself = any(name.lower() in CREDENTIAL_FIELDS for name, _ in config.headers)
 
     def limits_of(origin: Origin) -> HostLimits:
         policy = policies.for_origin(origin)
+        all_of_it = (policy, *policies.below_origin(origin))
         return HostLimits(
             retry=RetryPolicy(policy.retries, policy.backoff, policy.backoff_cap, policy.max_wait),
             per_host=policy.per_host,
             spacing=1.0 / policy.rate if policy.rate else 0.0,
             tell_time=_tell_time,
-            has_credentials=shows_itself or has_credentials(policy),
+            has_credentials=shows_itself or any(map(has_credentials, all_of_it)),
             asks_first=policy.robots != "off",
         )
 
@@ -77,7 +77,7 @@ def has_credentials(policy: HostPolicy) -> bool:
         or policy.login is not None
         or policy.client_cert is not None
         or policy.cookies != NO_COOKIES
-        or any(isinstance(value, Secret) or name.lower() in _CREDENTIALS for name, value in fields)
+        or any(isinstance(value, Secret) or name.lower() in CREDENTIAL_FIELDS for name, value in fields)
     )
 
 

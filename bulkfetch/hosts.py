@@ -184,15 +184,17 @@ class HostSlot:
             wait = policy.delay(probes + 1, 0.5 + chance / 2)
             self.cooling_until = max(self.cooling_until, now + wait)
 
-    def deny(self, failure: Failure) -> Failure:
+    def deny(self, failure: Failure, *, shown: bool = False) -> Failure:
         """Count a refusal of who we are; returns it with its reason. Past some in a row nothing is asked.
 
         A host that gets no credentials has nothing to be wrong about, and one that has granted something
-        may well forbid the rest: a 403 from either is about that entry alone.
+        may well forbid the rest: a 403 from either is about that entry alone. `shown`: the entry had
+        credentials of its own.
         """
         status = failure.status_code
         is_granted = self.pace > 0 and status == 403
-        if status != 407 and (not self.limits.has_credentials or is_granted):
+        shown = shown or self.limits.has_credentials
+        if failure.unasked or (status != 407 and (not shown or is_granted)):
             return failure
         self.denials += 1
         what = "the proxy" if status == 407 else str(self.origin)

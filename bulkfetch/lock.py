@@ -151,6 +151,23 @@ class DestinationLock:
                 os.close(fd)
 
 
+def holder_of(folder: Path) -> str:
+    """Return the run that holds a state folder, or ""; the lock is not touched, as a new run may want it."""
+    if sys.platform == "win32":  # where a killed run cannot be told from one that lives, by its file alone
+        return ""
+    try:
+        fd = os.open(Path(folder, FILE), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        holder = _read(fd)
+        return "" if holder is None or not _is_holding(holder, fd, has_lock=False) else str(holder)
+    except OSError:
+        return ""
+    finally:
+        os.close(fd)
+
+
 class _Holder(NamedTuple):
     """What the file says."""
 

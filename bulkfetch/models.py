@@ -227,6 +227,7 @@ class Failure:
     retry_after: float | None = None  # seconds the server asked for
     retryable: bool = False
     fatal: bool = False  # the run cannot go on (a full disk)
+    unasked: bool = False  # the credentials are not there: no server has refused them
 
     def to_record(self) -> dict[str, Any]:
         """Return the `failure` object of outcome and failures records."""
@@ -264,6 +265,7 @@ class Attempt(NamedTuple):
     started: float = 0.0  # monotonic
     rate_limit: RateLimit | None = None  # what the last answer told of
     crawl_delay: float | None = None  # seconds between requests by robots.txt; None: it was not asked
+    has_credentials: bool = False  # of the entry's own, in its URL or its header fields
 
 
 class Outcome(NamedTuple):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from urllib.parse import unquote, urlsplit
 
-from bulkfetch.masking import MASK, KnownSecrets
+from bulkfetch.masking import MASK, SHORTEST, KnownSecrets
 
 # C0, DEL, C1, line separators, bidi controls, zero-width and tag characters, lone surrogates:
 # none of them may reach a terminal or forge a log line.
@@ -17,12 +17,15 @@ _UNSAFE = re.compile(
 
 # Query parameters that carry a credential or a signature, by name (lower case).
 _SECRET_WORDS = (
-    "access_token api-key api_key apikey auth auth_token authorization awsaccesskeyid client_secret code "
-    "id_token jsessionid jwt key oauth_signature oauth_token password passwd phpsessid policy private_token "
-    "pwd refresh_token secret sas session sessionid sid sig sign signature token x-amz-credential "
-    "x-amz-security-token x-amz-signature x-goog-credential x-goog-signature"
+    "access_token api-key api_key apikey auth auth_token authorization awsaccesskeyid bearer "
+    "client_secret code hmac id_token jsessionid jwt key key-pair-id oauth_signature oauth_token otp pass "
+    "password passwd phpsessid pin policy private_token pwd refresh_token secret sas session sessionid "
+    "sid sig sign signature subscription-key ticket tok token x-amz-credential x-amz-security-token "
+    "x-amz-signature x-goog-credential x-goog-signature"
 )
 SECRET_PARAMS = frozenset(_SECRET_WORDS.split())
+
+CREDENTIAL_FIELDS = frozenset({"authorization", "cookie", "proxy-authorization"})  # in lower case
 
 # Servers differ on what separates parameters, and a URL inside a parameter is itself percent-encoded.
 _NAME = re.compile(
@@ -35,6 +38,13 @@ _SECRET_NAME = re.compile(
     r"auth|cookie|credential|key|nonce|passw|secret|session|signature|token|^(?:pass|pin|pwd?)$",
     re.IGNORECASE,
 )
+# Request fields that are shown; the user gives the others, and any of them may be a credential.
+_SHOWN_WORDS = (
+    "accept accept-charset accept-encoding accept-language cache-control connection content-length "
+    "content-type dnt expect from host if-match if-modified-since if-none-match if-range "
+    "if-unmodified-since origin pragma range referer te upgrade-insecure-requests user-agent"
+)
+_SHOWN_FIELDS = frozenset(_SHOWN_WORDS.split())
 _KNOWN = KnownSecrets()  # of this process: whoever learns a secret registers it, whoever shows text asks
 
 
@@ -72,6 +82,21 @@ def redact_head(lines: Sequence[str]) -> Iterator[str]:
         name, colon, _ = line.partition(":")
         is_secret = colon and " " not in name and sounds_secret(name)
         yield f"{name}: {MASK}" if is_secret else redact(line)
+
+
+def redact_request(lines: Sequence[str]) -> Iterator[str]:
+    """Yield the lines of a request's head, the values of all but a few harmless fields masked."""
+    for number, line in enumerate(redact_head(lines)):
+        name, _, _ = line.partition(":")
+        is_shown = number == 0 or name.lower() in _SHOWN_FIELDS
+        yield line if is_shown else f"{name}: {MASK}"
+
+
+def given_values(lines: Sequence[str]) -> list[str]:
+    """Return the values that `redact_request` masks; short ones are left out, as they are in any text."""
+    fields = (line.partition(":") for line in lines[1:])
+    values = {text.strip() for name, _, text in fields if name.lower() not in _SHOWN_FIELDS}
+    return sorted((text for text in values if len(text) >= SHORTEST), key=len, reverse=True)
 
 
 def hide_query(url: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bulkfetch.auth import text_of
-from bulkfetch.errors import NotAuthorised, TlsFailed, UsageError
+from bulkfetch.errors import CredentialsMissing, TlsFailed, UsageError
 from bulkfetch.extras import load_extra
 from bulkfetch.policy import ClientCert, HostPolicy
 
@@ -106,4 +106,4 @@ def _show(cert: ClientCert, context: ssl.SSLContext) -> None:
         context.load_cert_chain(cert.cert, cert.key, password)
     except (OSError, ssl.SSLError, UsageError) as exc:
         why = getattr(exc, "strerror", None) or exc
-        raise NotAuthorised(f"the client certificate {cert.cert} cannot be used: {why}") from exc
+        raise CredentialsMissing(f"the client certificate {cert.cert} cannot be used: {why}") from exc

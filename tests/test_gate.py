@@ -118,6 +118,16 @@ def test_the_crawl_delay_is_kept(server, files, fetch):
     assert min(gaps) >= 0.2 * 0.9 - 0.03, gaps
 
 
+def test_the_crawl_delay_is_kept_where_the_first_entry_is_disallowed(server, files, fetch):
+    server.add("/robots.txt", body="User-agent: *\nDisallow: /n/0\nCrawl-delay: 0.2\n")
+    _, outcomes, _ = fetch("obey", *files[:4])
+    assert outcomes["/n/0"]["failure"]["kind"] == "robots"
+    times = [request.time for request in server.requests if request.path != "/robots.txt"]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert len(gaps) == 2
+    assert min(gaps) >= 0.2 * 0.9 - 0.03, gaps
+
+
 def test_a_host_that_cannot_be_reached_fails_as_that(server, fetch):
     server.accept_as("close")
     _, outcomes, _ = fetch("obey", "/a")
@@ -178,7 +188,7 @@ def check(tmp_path):
 def test_a09_robots_txt_of_a_public_server_leads_to_no_private_one(server, make_server, check):
     other = make_server()
     server.add("/robots.txt", redirect=other.url("/rules"))
-    assert check(server.url("/a"), server) == 0.0
+    assert check(server.url("/a"), server) == (0.0, "")
     assert other.requests == []
 
 
@@ -190,7 +200,7 @@ def test_a09_nor_is_it_asked_of_a_private_one_that_a_public_one_names(server, ch
 
 def test_untrusted_a_redirect_of_robots_txt_keeps_to_web_ports(server, check):
     server.add("/robots.txt", redirect="http://127.0.0.1:22/")
-    assert check(server.url("/a"), server, untrusted=True) == 0.0
+    assert check(server.url("/a"), server, untrusted=True) == (0.0, "")
 
 
 @pytest.mark.parametrize("named", [True, False])

@@ -136,6 +136,25 @@ def test_wrong_credentials_are_told_once_and_the_host_is_left_alone(server, tmp_
     assert "nothing more is asked of this host" in told[1]
 
 
+@pytest.mark.parametrize("where", ["section", "column", "url"])
+def test_wrong_credentials_of_a_path_or_of_entries_do_not_go_on_being_refused(
+    server, tmp_path, policy, run_bulkfetch, where
+):
+    server.add("/n/*", body=b"x", require={"Authorization": "Bearer right"})
+    config = policy('[host."http://HOST/n"]\nauth = { type = "bearer", token = "wr0ng-token" }\n')
+    urls = urls_of(server, 60)
+    lines = {
+        "section": urls,
+        "column": [json.dumps({"url": url, "header.Authorization": "Bearer wr0ng"}) for url in urls],
+        "url": [url.replace("://", "://me:wr0ng@") for url in urls],
+    }
+    given = ("--config", config) if where == "section" else ()
+    done = run_bulkfetch("get", "-", "-d", tmp_path / "out", *given, stdin="\n".join(lines[where]))
+    assert done.returncode == 1
+    assert len(server.requests) <= 5 + 6, "five, and what was under way"
+    assert "nothing more is asked of this host" in done.stderr
+
+
 def test_a_public_list_with_forbidden_entries_is_asked_to_its_end(server, tmp_path, run_bulkfetch):
     server.add("/n/*", status=403)
     server.add("/n/39", body=b"x")

@@ -140,3 +140,73 @@ def test_insecure_is_for_the_host_it_names_and_said_loudly(make_server, tmp_path
     states = {json.loads(line)["url"]: json.loads(line)["status"] for line in done.stdout.splitlines()}
     assert states == {bad.url("/a.bin"): "fetched", other.url("/a.bin"): "failed"}
     assert f"the certificate of {bad.netloc} is NOT verified" in done.stderr
+
+
+def test_a_variable_that_is_not_set_is_not_told_as_the_servers_refusal(
+    server, tmp_path, policy, run_bulkfetch
+):
+    server.add("/n/*", body=b"x")
+    config = policy('[host."HOST"]\nauth = { type = "bearer", token = "env:NOT_SET" }\n')
+    urls = [server.url(f"/n/{number}") for number in range(12)]
+    done = run_bulkfetch("get", *urls, "-d", tmp_path / "out", "--config", config, "--print", "json")
+    failures = [json.loads(line)["failure"] for line in done.stdout.splitlines()]
+    assert [failure["kind"] for failure in failures] == ["auth"] * 12
+    told = f"no credentials for {server.origin}: the variable NOT_SET is not set"
+    assert {failure["message"] for failure in failures} == {told}
+    assert "refuses the" not in done.stderr
+
+
+def test_an_empty_secret_of_oauth2_is_told_by_the_name_of_its_variable(
+    server, tmp_path, policy, run_bulkfetch
+):
+    pytest.importorskip("requests_oauthlib")
+    server.add("/a", body=b"x")
+    config = policy(
+        '[host."HOST"]\nauth = { type = "oauth2", token_url = "https://127.0.0.1:9/t", client_id = "me", '
+        'client_secret = "env:EMPTY_ONE" }\n'
+    )
+    done = run_bulkfetch(
+        "get", server.url("/a"), "-d", tmp_path / "out", "--config", config, env={"EMPTY_ONE": ""}
+    )
+    assert "no credentials for 127.0.0.1: the variable EMPTY_ONE is empty" in done.stderr
+    assert "SecretMissing" not in done.stderr
+    assert "refuses the" not in done.stderr
+
+
+def test_plan_explains_a_url_that_no_source_names(server, tmp_path, policy, run_bulkfetch):
+    config = policy('[host."HOST"]\nper_host = 2\n')
+    url = server.url("/a.bin")
+    done = run_bulkfetch("plan", "--config", config, "--explain", url, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = {line.split()[0]: line.split(None, 2)[1:] for line in done.stdout.splitlines() if line[:2] == "  "}
+    assert rows["per_host"] == ["2", f'{config}, line 2, [host."{server.netloc}"]']
+    assert server.requests == []
+
+
+def test_plan_explains_the_policy_of_what_is_fetched_already(server, tmp_path, policy, run_bulkfetch):
+    server.add("/a.bin", body=b"x")
+    config, url = policy('[host."HOST"]\nper_host = 2\n'), server.url("/a.bin")
+    options = ("-d", tmp_path / "out", "--config", config)
+    assert run_bulkfetch("get", url, *options).returncode == 0
+    shown = run_bulkfetch("plan", *options, "--explain", url).stdout
+    assert "already fetched" in shown
+    assert f"{config}, line 2" in shown
+
+
+@pytest.mark.parametrize("command", ["get", "plan"])
+def test_sections_that_match_nothing_are_told(server, tmp_path, policy, run_bulkfetch, command):
+    server.add("/a.bin", body=b"x")
+    wrong = "".join(f'[host."exmaple{number}.org"]\nper_host = 2\n' for number in range(7))
+    config = policy(f'[host."HOST"]\nper_host = 2\n{wrong}')
+    options = ("-d", tmp_path / "out", "--config", config)
+    for _ in range(2):  # also where all is there
+        done = run_bulkfetch(command, server.url("/a.bin"), *options)
+        told = [line for line in done.stderr.splitlines() if "warning" in line]
+        assert done.returncode == 0
+        assert len(told) == 5
+        assert told[0].startswith(
+            f'bulkfetch: warning: {config}, line 3: [host."exmaple0.org"] matches nothing'
+        )
+        assert told[4].endswith("so do 3 others")
+    if command == "get":
+        assert "warning" not in run_bulkfetch(command, server.url("/a.bin"), *options, "-q").stderr

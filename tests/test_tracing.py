@@ -143,3 +143,30 @@ def test_the_command_shows_it_and_no_secret(server, tmp_path, command, transport
     again = command("get", server.url("/a"), "-d", tmp_path / "out2", "-v")
     assert "  > " not in again.stderr
     assert "start  a" in again.stderr
+
+
+@pytest.mark.parametrize("given", ["option", "column", "section"])
+@pytest.mark.parametrize("transport", ["auto", "requests"])
+def test_no_value_the_user_gives_in_a_header_is_shown_whatever_its_name(
+    server, tmp_path, command, given, transport
+):
+    server.add("/a", body=b"x", extra_headers=[("X-Echo", f"for {SECRET}")])
+    fields = {"X-JWT": SECRET, "X-CL": f"{SECRET}-2", "Accept-Language": "de"}
+    columns = {f"header.{name}": value for name, value in fields.items()} if given == "column" else {}
+    config, manifest, events = tmp_path / "c.toml", tmp_path / "m.jsonl", tmp_path / "events"
+    manifest.write_text(json.dumps({"url": server.url("/a"), **columns}))
+    lines = "".join(f'"{name}" = "{value}"\n' for name, value in fields.items())
+    section = f'[host."{server.netloc}"]\n[host."{server.netloc}".headers]\n{lines}'
+    config.write_text(section if given == "section" else "")
+    config.chmod(0o600)
+    options = [text for name, value in fields.items() for text in ("-H", f"{name}: {value}")]
+    done = command(
+        "get", manifest, "-d", tmp_path / "out", "-vv", "--events", events, "--config", config,
+        "--transport", transport, *(options if given == "option" else ()),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert server.requests[0].headers["X-JWT"] == SECRET
+    told = done.stderr + events.read_text()
+    assert SECRET not in told
+    for shown in ("X-JWT: ***", "X-CL: ***", "Accept-Language: de", "X-Echo: for ***"):
+        assert told.count(shown) >= 2, told

@@ -12,7 +12,7 @@ import click
 
 from bulkfetch.cli.options import SETTINGS, build_config, policy_options, source_options
 from bulkfetch.cli.outputs import check_outputs, losses, open_displays, send_body
-from bulkfetch.cli.policies import build_policies
+from bulkfetch.cli.policies import build_policies, noted, tell_unmatched
 from bulkfetch.cli.signals import caught
 from bulkfetch.cli.sources import Entries, Sources, read_named
 from bulkfetch.config import FetchConfig
@@ -27,6 +27,7 @@ from bulkfetch.summary import EXIT_BAD_LINES, EXIT_FAILED, EXIT_OK, EXIT_STOPPED
 if TYPE_CHECKING:
     from bulkfetch.fetcher import Fetcher
 
+_SILENT = ("json", "none")  # kinds of progress without plain lines
 GET_EXAMPLES = """\b
 Examples:
   bulkfetch get urls.txt -d data
@@ -121,10 +122,12 @@ def _get_all(
         displays = open_displays(opened, options)
         fetcher = opened.enter_context(Fetcher(config, policies=policies, displays=displays))
         opened.enter_context(caught(fetcher.stop))
-        broken = _drive(fetcher, entries, writer)
+        broken = _drive(fetcher, noted(entries, policies), writer)
     summary = fetcher.summary
     if broken is not None and summary.unreadable and not summary.entries:
         raise broken
+    if summary.complete and not options["quiet"] and options["progress"] not in _SILENT:
+        tell_unmatched(policies, "this run")
     _conclude(summary, options, lasts=lasts)
     lost = losses(displays, options)
     if writer is not None and writer.error:
@@ -157,7 +160,7 @@ def _print_outcomes(fetcher: Fetcher, entries: Entries, writer: ResultWriter | N
 
 def _conclude(summary: Summary, options: dict[str, Any], *, lasts: bool) -> None:
     """Say how the run ended, unless nobody wants to know."""
-    if options["progress"] in ("json", "none") or (options["quiet"] and summary.exit_status == 0):
+    if options["progress"] in _SILENT or (options["quiet"] and summary.exit_status == 0):
         return
     _say(format_summary(summary, lasts=lasts))
 

@@ -39,6 +39,9 @@ Show what the journal of DEST knows: totals by state and failure kind.""",
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status(dest: str, by_host: bool, as_json: bool) -> int:
     """Run `status`."""
+    from bulkfetch.lock import holder_of
+    from bulkfetch.store import STATE
+
     if by_host:
         return _by_host(dest, as_json=as_json)
     with open_journal(dest) as journal:
@@ -51,7 +54,9 @@ def status(dest: str, by_host: bool, as_json: bool) -> int:
         click.echo(f"  {count:>9,}  {state}")
     for kind, count in sorted(kinds.items(), key=lambda row: -row[1]):
         click.echo(f"  {count:>9,}    failed: {kind}")
-    if states.get("pending") or kinds:
+    if holder := holder_of(Path(dest, STATE)):
+        click.echo(f"a run is going on here: {holder}")
+    elif states.get("pending") or kinds:
         click.echo("run the same command again to go on with what is left")
     return EXIT_OK
 

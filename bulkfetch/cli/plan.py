@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from bulkfetch.cli.options import build_config
-from bulkfetch.cli.policies import build_policies
+from bulkfetch.cli.policies import build_policies, noted, tell_unmatched
 from bulkfetch.cli.sources import Sources
 from bulkfetch.config import FetchConfig
 from bulkfetch.formatting import format_number_of, format_size
@@ -25,6 +25,7 @@ from bulkfetch.safetext import clean, redact, redact_url
 from bulkfetch.screening import screen
 from bulkfetch.store import STATE, LocalStore
 from bulkfetch.summary import EXIT_BAD_LINES, EXIT_FAILED, EXIT_OK
+from bulkfetch.urls import split_userinfo
 
 _BATCH = 1024
 _MOST_SHOWN = 20  # rows of one kind
@@ -54,22 +55,25 @@ def show_plan(options: dict[str, Any]) -> int:
     """Print what would happen; returns the exit status."""
     config = build_config(options)
     policies = build_policies(config, options)
-    sources = Sources.from_options(options)
-    tally = _Tally()
     wanted = options.get("explain")
+    is_alone = wanted is not None and not (options["sources"] or options["manifests"])
+    sources = Sources.from_options({**options, "sources": (wanted,)} if is_alone else options)
+    tally = _Tally()
     found = False
     with _planner(config) as planner:
-        entries = sources.read(config, policies)
+        entries = noted(sources.read(config, policies), policies)
         rows = _plan_all(planner, screen(entries) if config.untrusted else entries, tally)
         if options.get("sizes"):
             rows = _measured(rows, config, policies, tally)
         for planned in rows:
             _count(tally, planned)
-            if wanted is not None and wanted in planned.entry.urls:
+            if wanted is not None and (is_alone or wanted in planned.entry.urls):
                 found = True
                 _explain(planned, policies)
     if wanted is None:
         _print(tally, config)
+        if not options.get("quiet"):
+            tell_unmatched(policies, "the list")
     elif not found:
         raise click.UsageError(f"{redact_url(clean(wanted))} is not in the manifest")
     refused = tally.counts["refused"]
@@ -193,7 +197,15 @@ def _explain(planned: Task | Outcome, policies: Policies) -> None:
     if isinstance(planned, Outcome):
         why = planned.failure.message if planned.failure else planned.reason
         click.echo(f"outcome      {planned.status}: {why}")
-        return
+    else:
+        _explain_task(planned)
+    click.echo("what holds for it, and where that is said:")
+    url = planned.url if isinstance(planned, Task) else split_userinfo(planned.entry.urls[0])[0]
+    for row in policies.explain(url):
+        click.echo(f"  {row.key:<16} {row.shown:<28} {row.where}")
+
+
+def _explain_task(planned: Task) -> None:
     click.echo(f"origin       {planned.origin}")
     click.echo(f"mirrors      {len(planned.entry.urls) - 1}")
     if planned.part.offset:
@@ -202,6 +214,3 @@ def _explain(planned: Task | Outcome, policies: Policies) -> None:
         click.echo("first        the file that is there is checked")
     elif planned.replace:
         click.echo("replaces     the file that is there")
-    click.echo("what holds for it, and where that is said:")
-    for row in policies.explain(planned.url):
-        click.echo(f"  {row.key:<16} {row.shown:<28} {row.where}")

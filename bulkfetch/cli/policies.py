@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,13 @@ import click
 from click.core import ParameterSource
 
 from bulkfetch.config import FetchConfig
+from bulkfetch.models import BadLine, Entry
 from bulkfetch.policy import Policies, PolicyFile, from_table, read_policy, user_policy_path
+from bulkfetch.safetext import clean
+from bulkfetch.urls import split_userinfo
 
 _GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+_MOST_UNMATCHED = 5  # lines
 _FIELDS = {"proxy": "proxies"}  # what a parameter is called in the configuration, where that differs
 
 
@@ -32,12 +38,36 @@ def build_policies(config: FetchConfig, options: dict[str, Any]) -> Policies:
     return policies
 
 
+def noted(entries: Iterator[Entry | BadLine], policies: Policies) -> Iterator[Entry | BadLine]:
+    """Yield `entries`, the sections that match them counted as such, also where nothing is fetched."""
+    for entry in entries:
+        for url in entry.urls if isinstance(entry, Entry) else ():
+            policies.for_url(split_userinfo(url)[0])
+        yield entry
+
+
+def tell_unmatched(policies: Policies, where: str) -> None:
+    """Say on stderr which sections matched nothing; the user's own file is for other lists too."""
+    own = f"{clean(str(_own_file()))}, "
+    lines = [f"{text} in {where}" for text in policies.unmatched() if not text.startswith(own)]
+    if len(lines) > _MOST_UNMATCHED:
+        rest = len(lines) - _MOST_UNMATCHED + 1
+        lines[_MOST_UNMATCHED - 1 :] = [f"so do {rest} others"]
+    for text in lines:
+        with contextlib.suppress(OSError):  # stderr closed or full (faults P07, P08)
+            click.echo(f"bulkfetch: warning: {text}", err=True)
+
+
+def _own_file() -> Path | None:
+    return user_policy_path(sys.platform, os.environ, _home())
+
+
 def _read_files(named: str | None) -> list[PolicyFile]:
     """Return the policy files, the most important first; none of them is in the current folder by itself."""
     if named == "none":
         return []
     files = [Path(named)] if named else []
-    own = user_policy_path(sys.platform, os.environ, _home())
+    own = _own_file()
     if own is not None and own.exists():
         files.append(own)
     return [read_policy(path) for path in files]

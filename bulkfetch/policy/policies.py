@@ -71,6 +71,11 @@ class Policies:
         """Return what holds for an origin as a whole; sections for a path of it are left out."""
         return self._single or self._merge(self._look_up(origin)[0])
 
+    def below_origin(self, origin: Origin) -> list[HostPolicy]:
+        """Return what each section for a path of an origin makes of what holds for the whole of it."""
+        whole, below = self._look_up(origin)
+        return [_build(self._gather(tuple(sorted((*whole, index))))) for index in below]
+
     def explain(self, url: str) -> list[Explained]:
         """Return every value that holds for a canonical URL, and where it comes from."""
         found = self._gather(self._choose(url))

@@ -46,8 +46,8 @@ class Gate:
 
     def check(
         self, origin: Origin, url: str, lease: Lease, *, public_only: bool = False, named: bool = True
-    ) -> float:
-        """Return the least seconds between two requests; raises `RobotsRefused` for what is not allowed.
+    ) -> tuple[float, str]:
+        """Return the least seconds between two requests, and why this one is not allowed or "".
 
         For the arguments see `Transport.open`.
 
@@ -60,9 +60,8 @@ class Gate:
                 known = self._ask(origin, lease, public_only, named)
             self._keep(origin, known)
         rules, reason = known
-        if not rules.allows("/" + url.split("/", 3)[3]):
-            raise errors.RobotsRefused(reason)
-        return rules.crawl_delay or 0.0
+        is_allowed = rules.allows("/" + url.split("/", 3)[3])
+        return rules.crawl_delay or 0.0, "" if is_allowed else reason
 
     def _keep(self, origin: Origin, known: tuple[Robots, str]) -> None:
         with self._lock:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from bulkfetch.events import Exchanged
 from bulkfetch.masking import MASK
 from bulkfetch.models import Task
-from bulkfetch.safetext import redact_head
+from bulkfetch.safetext import given_values, redact_head, redact_request
 from bulkfetch.tracing import Heard, TracedLease
 from bulkfetch.transfer.context import Context
 
@@ -21,13 +21,23 @@ def tell_exchanges(task: Task, context: Context) -> None:
 
 
 def _exchanged(task: Task, heard: Heard) -> Exchanged:
-    request, answer = (tuple(_redacted(lines, task)) for lines in (heard.request, heard.answer))
+    request = tuple(_hide_queries(redact_request(heard.request), task))
+    answer = tuple(_hide_queries(_answer(heard), task))
     seconds = {name: round(value, 6) for name, value in heard.seconds.items()}
     return Exchanged(task.path, str(task.origin), task.attempt, request, answer, heard.reused, seconds)
 
 
-def _redacted(lines: Sequence[str], task: Task) -> Iterator[str]:
-    for line in redact_head(lines):
+def _answer(heard: Heard) -> Iterator[str]:
+    """Yield the answer's head without what it echoes of the user's fields."""
+    given = given_values(heard.request)
+    for line in redact_head(heard.answer):
+        for value in given:
+            line = line.replace(value, MASK)
+        yield line
+
+
+def _hide_queries(lines: Iterable[str], task: Task) -> Iterator[str]:
+    for line in lines:
         start, mark, _ = line.partition("?")
         # The whole query of a link that `refresh_url` gave is secret.
         yield f"{start}?{MASK}" if mark and task.refreshed else line

@@ -8,6 +8,7 @@ from bulkfetch.auth import basic_field
 from bulkfetch.exchange import Reply
 from bulkfetch.models import Head, RateLimit, Task
 from bulkfetch.retry import REDIRECTS
+from bulkfetch.safetext import CREDENTIAL_FIELDS
 from bulkfetch.screening import refuse_url
 from bulkfetch.transfer.context import Context
 from bulkfetch.transfer.gate import Gate
@@ -30,6 +31,7 @@ class Trail:
         self.is_renewed = False  # it ends with a URL that `refresh_url` has given
         self.rate_limit: RateLimit | None = None  # told by the last answer
         self.crawl_delay: float | None = None  # told by robots.txt
+        self.has_credentials = False  # the entry's own were sent
         self.is_public = task.came_from_public and task.hops > 0  # a public address has redirected us
 
     def follow(self, asked: Fields) -> Reply | str:
@@ -76,16 +78,13 @@ class Trail:
         mode = context.policies.for_origin(origin).robots
         if mode == "off":
             return
-        try:
-            how = {"public_only": self.is_public, "named": named}
-            delay = gate.check(origin, self.url, context.lease, **how)
-            self.crawl_delay = delay if mode == "obey" else 0.0
-        except errors.RobotsRefused as exc:
-            self.crawl_delay = 0.0
-            if mode == "obey":
-                raise
-            if notice := gate.warning(origin, f"{self.url}: {exc}"):
-                context.emit(notice)
+        how = {"public_only": self.is_public, "named": named}
+        delay, reason = gate.check(origin, self.url, context.lease, **how)
+        self.crawl_delay = delay if mode == "obey" else 0.0
+        if reason and mode == "obey":
+            raise errors.RobotsRefused(reason)
+        if reason and (notice := gate.warning(origin, f"{self.url}: {reason}")):
+            context.emit(notice)
 
     def _target(self, head: Head) -> str:
         """Return where a redirect leads; raises `RedirectRefused` when it is not followed."""
@@ -118,6 +117,7 @@ class Trail:
                     headers["Authorization"] = basic_field(user, password or "")
                 except errors.UsageError as exc:
                     raise errors.UrlRefused(str(exc)) from exc
+        self.has_credentials = any(name.lower() in CREDENTIAL_FIELDS for name in headers)
         return headers
 
 

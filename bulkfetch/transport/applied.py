@@ -8,7 +8,7 @@ from typing import NamedTuple
 from requests.auth import AuthBase
 
 from bulkfetch.auth import Value, add_params, field_text
-from bulkfetch.errors import NotAuthorised, UsageError
+from bulkfetch.errors import CredentialsMissing, UsageError
 from bulkfetch.models import Origin
 from bulkfetch.policy import HostPolicy
 from bulkfetch.transport.auth import HeaderAuth, QueryAuth, make_auth
@@ -43,7 +43,7 @@ def apply_policy(
     try:
         fields = {name: field_text(name, value) for name, value in policy.headers}
     except UsageError as exc:
-        raise NotAuthorised(f"no credentials for {origin}: {exc}") from exc
+        raise CredentialsMissing(f"no credentials for {origin}: {exc}") from exc
     if policy.user_agent != usual.user_agent:
         fields["User-Agent"] = policy.user_agent
     if isinstance(auth, HeaderAuth):

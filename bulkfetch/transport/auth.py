@@ -25,7 +25,7 @@ from bulkfetch.auth import (
     field_text,
     text_of,
 )
-from bulkfetch.errors import NotAuthorised, UsageError
+from bulkfetch.errors import CredentialsMissing, UsageError
 from bulkfetch.models import Origin
 from bulkfetch.netrcfile import netrc_path, read_netrc
 from bulkfetch.transport.oauth import OAuth2Auth
@@ -87,7 +87,7 @@ def make_auth(
     try:
         return _make(auth, origin, lambda policy: OAuth2Auth(policy, route_to, check))
     except UsageError as exc:
-        raise NotAuthorised(f"no credentials for {origin}: {exc}") from exc
+        raise CredentialsMissing(f"no credentials for {origin}: {exc}") from exc
 
 
 def _make(

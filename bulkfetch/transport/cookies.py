@@ -13,7 +13,7 @@ from requests.cookies import MockRequest, RequestsCookieJar, create_cookie, get_
 from requests.structures import CaseInsensitiveDict
 
 from bulkfetch.auth import text_of
-from bulkfetch.errors import NotAuthorised, UsageError
+from bulkfetch.errors import CredentialsMissing, UsageError
 from bulkfetch.models import Origin
 from bulkfetch.policy import Cookies
 from bulkfetch.safetext import clean, register_secret
@@ -41,7 +41,7 @@ class OriginCookies:
         try:
             self._given = [*_from_values(cookies, origin, self._host), *_from_file(cookies, self._host)]
         except UsageError as exc:
-            raise NotAuthorised(f"no cookies for {origin}: {exc}") from exc
+            raise CredentialsMissing(f"no cookies for {origin}: {exc}") from exc
         self._fill(self._given)
 
     def field_for(self, request: requests.PreparedRequest) -> str | None:

@@ -13,7 +13,7 @@ from requests.cookies import RequestsCookieJar, extract_cookies_to_jar, get_cook
 from requests.structures import CaseInsensitiveDict
 
 from bulkfetch.auth import text_of
-from bulkfetch.errors import LineError, NotAuthorised, ServerFailed, UsageError
+from bulkfetch.errors import CredentialsMissing, LineError, NotAuthorised, ServerFailed, UsageError
 from bulkfetch.models import Head, Origin
 from bulkfetch.policy import Expiry, Login
 from bulkfetch.retry import REDIRECTS
@@ -112,7 +112,7 @@ class LoginSession:
             self._check()
             raise map_refusal(exc, f"the login at {host} failed") from exc
         except UsageError as exc:
-            raise NotAuthorised(f"no login at {host}: {exc}") from exc
+            raise CredentialsMissing(f"no login at {host}: {exc}") from exc
         if not self._adopt(jar):
             text = f"the login at {host} failed: it set no cookie for {self._origin.host}"
             raise NotAuthorised(text, status_code=status)

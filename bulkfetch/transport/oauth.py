@@ -14,7 +14,7 @@ from requests.adapters import BaseAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from bulkfetch.auth import OAuth2, Value, text_of
-from bulkfetch.errors import NotAuthorised, ServerFailed, TransferError
+from bulkfetch.errors import CredentialsMissing, NotAuthorised, ServerFailed, TransferError, UsageError
 from bulkfetch.extras import load_extra
 from bulkfetch.models import Origin
 from bulkfetch.safetext import clean, redact, register_secret
@@ -203,6 +203,8 @@ def _read_all(response: requests.Response) -> bytes:
 def _judge(exc: Exception, host: str) -> TransferError:
     """Return what a failure to get a token means for the entry that needs it."""
     name = f"no token from {host}"
+    if isinstance(exc, UsageError):
+        return CredentialsMissing(f"no credentials for {host}: {exc}")
     if isinstance(exc, FOREIGN):
         return map_refusal(exc, name)
     told = (getattr(exc, "error", None) or type(exc).__name__, getattr(exc, "description", None))

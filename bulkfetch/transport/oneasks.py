@@ -54,7 +54,7 @@ class OneAsks(Generic[T]):
                 if found is not None:
                     return found
                 if self._refusal is not None and self._clock() < self._refused_until:
-                    raise NotAuthorised(str(self._refusal), status_code=self._refusal.status_code)
+                    raise type(self._refusal)(str(self._refusal), status_code=self._refusal.status_code)
                 asking = self._asking
                 if asking is None:
                     ours = self._asking = Future()

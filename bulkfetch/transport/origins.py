@@ -13,7 +13,7 @@ import requests
 
 from bulkfetch.addresses import PeerOf, host_part
 from bulkfetch.config import FetchConfig
-from bulkfetch.errors import NotAuthorised, UsageError
+from bulkfetch.errors import CredentialsMissing, UsageError
 from bulkfetch.models import Origin, Request
 from bulkfetch.policy import HostPolicy, Policies
 from bulkfetch.tls import TlsContexts
@@ -177,7 +177,7 @@ class Transport:
         try:
             return OriginSession(origin, policy, Way(proxy, tls, proxy_tls), partial(self._route_to, origin))
         except UsageError as exc:
-            raise NotAuthorised(f"no proxy for {origin}: {exc}") from exc
+            raise CredentialsMissing(f"no proxy for {origin}: {exc}") from exc
 
     def _route_to(self, asking: Origin, origin: Origin) -> Route:
         """Return how a request made for one origin travels to another, such as that of a token endpoint."""

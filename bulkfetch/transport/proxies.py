@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from bulkfetch.auth import text_of
 from bulkfetch.config import FetchConfig
-from bulkfetch.errors import NotAuthorised, UsageError
+from bulkfetch.errors import CredentialsMissing, UsageError
 from bulkfetch.models import Origin
 from bulkfetch.policy import ClientCert, HostPolicy, split_proxy
 from bulkfetch.safetext import register_secret
@@ -33,7 +33,7 @@ def route_through(origin: Origin, policy: HostPolicy, config: FetchConfig) -> st
             proxy = text_of(policy.proxy) or None
         return None if proxy is None else check_proxy(proxy)
     except UsageError as exc:
-        raise NotAuthorised(f"no proxy for {origin}: {exc}") from exc
+        raise CredentialsMissing(f"no proxy for {origin}: {exc}") from exc
 
 
 def proxy_for(origin: Origin, proxies: Iterable[tuple[str, str]], no_proxy: str) -> str | None:
