@@ -78,7 +78,8 @@ def _replace(text: str, spans: list[tuple[int, int]]) -> str:
 
 def _percent_pattern(char: str) -> str:
     """Match a character plain or percent-encoded, however often; encoders differ on what they leave alone."""
-    encoded = "".join(f"%(?:25)*{_either_case(byte)}" for byte in _bytes(char))
+    shapes = {_bytes(char), char.encode("utf-8", "surrogatepass")}
+    encoded = "|".join("".join(f"%(?:25)*{_either_case(byte)}" for byte in shape) for shape in shapes)
     plus = r"|\+" if char == " " else ""
     return f"(?:{encoded}|{re.escape(char)}{plus})"
 

@@ -178,6 +178,7 @@ def test_close_from_another_thread_ends_the_run_first(server, tmp_path, urls):
     worker = threading.Thread(target=lambda: told.extend(fetcher.run([*urls, server.url("/slow.bin")])))
     worker.start()
     server.wait_for_hits("/slow.bin", seconds=15)
+    server.wait_until(lambda: len(told) == 20, seconds=15)
     fetcher.close()
     worker.join(15)
     assert not worker.is_alive()

