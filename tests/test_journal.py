@@ -142,6 +142,17 @@ def test_facts_survive_closing(boot, journal):
     assert row == (key_of(0), "0.csv", "fetched", 20, MTIME, DIGEST, 1, ETAG, MODIFIED, False, True)
 
 
+def test_a_journal_from_before_parts_had_gaps_is_gone_on_with(boot, folder, journal):
+    journal.add_pending([pending()])
+    journal.settle([fetched()])
+    end_clean(journal)
+    edit(folder, "ALTER TABLE parts DROP COLUMN missing")
+    again = boot()
+    assert again.notices == []
+    assert again.find([key_of(0)])[key_of(0)].state == "fetched"
+    assert again.find_parts([key_of(0)]) == {}
+
+
 @pytest.mark.parametrize("count", [1, 2, 255, 256, 257, 700])
 def test_batches_of_any_size_are_whole(journal, count):
     numbers = range(count)

@@ -32,13 +32,14 @@ TABLES = (
         id INTEGER PRIMARY KEY, key BLOB NOT NULL, run INTEGER NOT NULL, time REAL, number INTEGER,
         url TEXT, what TEXT, received INTEGER, seconds REAL, wait REAL, why TEXT)""",
 )
+ADDED = (("parts", "missing"),)  # text columns that older journals lack
 # Fail where a table or a column is missing.
 PROBES = (
     "SELECT id, started, finished, boot, clean, durable, version, summary FROM runs LIMIT 0",
     "SELECT id, key, owns, path, url, state, run, written, size, mtime_ns, digest, etag, last_modified,"
     " final_url, received, attempts, seconds, finished, kind, status_code, message, source, line, entry"
     " FROM entries LIMIT 0",
-    'SELECT key, token, validator, total, "offset", durable, boot, url, missing FROM parts LIMIT 0',
+    'SELECT key, token, validator, total, "offset", durable, boot, url FROM parts LIMIT 0',
     "SELECT hash, id FROM names LIMIT 0",
     "SELECT name, value FROM meta LIMIT 0",
 )

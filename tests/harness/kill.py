@@ -32,6 +32,10 @@ ONCE = ("before-sync", "after-sync")  # points passed at the end of a run alone
 RANDOM = "random"  # a moment chosen from outside
 JOBS = 4
 PER_WORKER = 1_400_000  # bytes a kill may cost each worker: 1 MiB between journal rows, and what a turn takes
+CUT_OFF = (
+    256 * 1024
+)  # bytes on the way when the first answer of a divided file ends where another range begins
+LARGE = 3  # bodies of a corpus that are large enough to be divided
 LIMIT = 60.0  # seconds any run may take
 EVERY = (*POINTS, *[RANDOM] * (len(POINTS) // 2))
 MOST_IN_A_ROW = 6  # kills before a run is let through
@@ -99,7 +103,8 @@ class Chain:
         self._report.size += self._corpus.size
         self._report.sent += self._corpus.sent()
         self._report.dearest = max(self._report.dearest, over / max(hits, 1))
-        if over > hits * JOBS * PER_WORKER:
+        divided = LARGE * CUT_OFF * (self._segments > 1)
+        if over > hits * JOBS * PER_WORKER + divided:
             self._blame(f"{over} bytes over the ideal after {hits} kills")
         if missing := self._corpus.unrecorded(self._dest):
             self._blame(f"not in the journal as they are: {missing}")
