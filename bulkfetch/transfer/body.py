@@ -20,14 +20,10 @@ from bulkfetch.store import Part
 from bulkfetch.transfer.beside import Beside
 from bulkfetch.transfer.checks import HTML_TYPES, check_growth, check_html, check_replacing
 from bulkfetch.transfer.context import Context
+from bulkfetch.transfer.strides import CHUNK, EVENT_EVERY, JOURNALLED, PAGE_START, SYNC_EVERY
 
-_CHUNK = 1024 * 1024  # largest read
-_START = 64  # bytes by which a page is told
-_EVENT_EVERY = 0.1  # seconds between progress events of one body
-_JOURNALLED = 1024 * 1024  # bytes of a body that may be missing in the journal,
 _JOURNALLED_SHIFT = 5  # or a thirty-second of what is stored: a row for each MiB cost a tenth of a large file
 _BESIDE_FROM = 4 * 1024 * 1024  # bytes of a part from which a thread for its digests is worth starting
-_SYNC_EVERY = 256 * 1024 * 1024  # bytes of a part between points from which it goes on after power loss
 _USELESS = frozenset({"range", "digest", "decode"})  # failures after which stored bytes are worth nothing
 _USELESS_VERSION = frozenset({"size", "too-large"})  # the same, if they belong to the version that failed
 _MOST_SMALL = 100  # answers to ranges that bring little, within one attempt (fault T11)
@@ -189,9 +185,9 @@ class Body:
         lease = self._context.lease
         bucket = self._context.buckets.choose(self._task.origin, self._policy.limit_rate)
         is_limited = not isinstance(bucket, NoLimit)
-        size = min(_CHUNK if plan.size is None else max(plan.size - plan.start, 1), _CHUNK, bucket.chunk)
-        is_large = plan.size is not None and plan.size >= _JOURNALLED
-        self._next_event = 0.0 if is_large else time.monotonic() + _EVENT_EVERY
+        size = min(CHUNK if plan.size is None else max(plan.size - plan.start, 1), CHUNK, bucket.chunk)
+        is_large = plan.size is not None and plan.size >= JOURNALLED
+        self._next_event = 0.0 if is_large else time.monotonic() + EVENT_EVERY
         self._reported = plan.start
         may_pour = is_large and decoder is None and not is_limited and self._digests.are_none
         data = _read_first(reply, size)
@@ -221,7 +217,7 @@ class Body:
         """Between two reads: tell how far the body is, and end it if it was cut."""
         now, offset = time.monotonic(), self._offset
         if now >= self._next_event or offset - self._reported >= _may_miss(offset):
-            self._next_event, self._reported = now + _EVENT_EVERY, offset
+            self._next_event, self._reported = now + EVENT_EVERY, offset
             self._report(plan)
             if self._beside is None and offset >= _BESIDE_FROM and not self._digests.are_none:
                 self._beside = Beside(self._digests, self._context.cores)
@@ -263,7 +259,7 @@ class Body:
         part = NO_PART
         if self._part is not None and self._is_pinned():
             part = PartInfo(self._part.offset, self._validator, self._total, self._part.token)
-            if part.offset - self._durable >= _SYNC_EVERY:
+            if part.offset - self._durable >= SYNC_EVERY:
                 self._part.sync()
                 self._durable = part.offset
         shown = (self._offset, plan.size, self.received, self._durable)
@@ -310,7 +306,7 @@ class Body:
 
 def _may_miss(stored: int) -> int:
     """Return how many bytes a kill may cost."""
-    return max(_JOURNALLED, stored >> _JOURNALLED_SHIFT)
+    return max(JOURNALLED, stored >> _JOURNALLED_SHIFT)
 
 
 def _read_first(reply: Reply, size: int) -> bytes | memoryview:
@@ -319,7 +315,7 @@ def _read_first(reply: Reply, size: int) -> bytes | memoryview:
     if reply.head.content_type not in HTML_TYPES:
         return data
     page = bytes(data)
-    while 0 < len(page) < _START and (more := reply.read(size)):
+    while 0 < len(page) < PAGE_START and (more := reply.read(size)):
         page += more
     return page
 

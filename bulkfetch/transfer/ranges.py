@@ -20,9 +20,7 @@ from bulkfetch.transfer.body import Body
 from bulkfetch.transfer.checks import HTML_TYPES, check_html, check_room, check_size
 from bulkfetch.transfer.context import Context
 from bulkfetch.transfer.share import Share
-
-_CHUNK = 1024 * 1024  # largest read
-_START = 64  # bytes by which a page is told
+from bulkfetch.transfer.strides import CHUNK, PAGE_START
 
 
 class Ranges:
@@ -107,7 +105,7 @@ class Ranges:
         wanted = PartInfo(claim.stored, known.validator, known.total, known.token)
         if plan_body(wanted, head, asked_range=True).action is not Action.APPEND:
             if head.content_type in HTML_TYPES:  # keep what is there: the link may have expired (fault R17)
-                first = bytes(reply.read(_START))
+                first = bytes(reply.read(PAGE_START))
                 check_html(head, first, self._task, policy, is_resuming=True)
             raise errors.RangeMismatch("the server does not send this range any more")
         if not self.is_announced:
@@ -138,7 +136,7 @@ class Ranges:
         policy = context.policies.for_url(self._task.url)
         bucket, lease = context.buckets.choose(self._task.origin, policy.limit_rate), context.lease
         is_limited = not isinstance(bucket, NoLimit)
-        size = min(_CHUNK, bucket.chunk)
+        size = min(CHUNK, bucket.chunk)
         while share.left(claim) and (data := reply.read(size)):
             self.received += len(data)
             lease.received = self.received

@@ -12,11 +12,9 @@ from bulkfetch.events import Progress
 from bulkfetch.models import NO_PART, Action, BodyPlan, Gap, Head, PartInfo
 from bulkfetch.segments import Claim, SegmentMap, choose_piece, count_ranges
 from bulkfetch.store import Part
+from bulkfetch.transfer.strides import EVENT_EVERY, JOURNALLED, SYNC_EVERY
 
-_EVENT_EVERY = 0.1  # seconds between progress events of one file
-_JOURNALLED = 1024 * 1024  # bytes of a file that may be missing in the journal
 _HASHED = 1024 * 1024  # bytes read back and hashed at once
-_SYNC_EVERY = 256 * 1024 * 1024  # bytes between points from which the file goes on after power loss
 
 
 class Share:
@@ -76,11 +74,11 @@ class Share:
             self._have += claim.taken - claim.stored
             self._map.store(claim)
             now = time.monotonic()
-            if self._have - self._told >= _JOURNALLED or now >= self._told_at + _EVENT_EVERY:
+            if self._have - self._told >= JOURNALLED or now >= self._told_at + EVENT_EVERY:
                 self._told, self._told_at = self._have, now
                 shown = (self._have, self.total, self._received, self._durable)
                 emit(Progress(self._key, self._path, *shown, part=self._info()))  # in the order of the facts
-            if self._have - self._synced < _SYNC_EVERY:
+            if self._have - self._synced < SYNC_EVERY:
                 return None
             self._synced = self._have
             return self._info().offset
