@@ -242,6 +242,20 @@ def test_nothing_left_until_now_is_waited_for():
     assert quick.ready_at(0.0) == 0.5
 
 
+def test_an_answer_of_the_window_before_does_not_end_the_next_one_early():
+    """Symptom: a host that tells its limit refused one request after a window's change on a busy machine."""
+    allowance = Allowance()
+    for _ in range(3):
+        allowance.start(0.0)
+    allowance.settle(0.0, 0.01, RateLimit(5, 0.1))
+    for _ in range(2):
+        allowance.settle(0.0, 0.12, RateLimit(9, 0.29))  # the next window, by its end
+    for _ in range(5):
+        assert allowance.ready_at(0.13) <= 0.13
+        allowance.start(0.13)
+    assert allowance.ready_at(0.13) == 0.12 + 0.29
+
+
 class FixedWindow:
     """A server that counts requests in windows of its own clock and tells whole seconds, rounded up."""
 
