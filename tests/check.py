@@ -2,6 +2,9 @@
 
 What one attempt must survive is run on both transports: first on our own connections, then, with everything
 else, on those of `requests`.
+
+A test that fails is run once more, and the summary names it with RERUN: they drive real processes and
+sockets in parallel, and a machine may stall any of them. `pytest` by hand shows every failure at once.
 """
 
 import os
@@ -10,13 +13,14 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
+AGAIN = ["--reruns=1", "--reruns-delay=2", "-raR"]
 ATTEMPTS = [str(path) for path in sorted(HERE.glob("test_attempt_*.py"))]
 STEPS = (
     ("requests", ["ruff", "check", "."]),
     ("requests", ["ruff", "format", "--check", "-q", "."]),
     ("requests", ["mypy"]),
-    ("fast", ["pytest", "-q", str(HERE / "test_transfer.py"), *ATTEMPTS]),
-    ("requests", ["pytest", *sys.argv[1:]]),
+    ("fast", ["pytest", "-q", *AGAIN, str(HERE / "test_transfer.py"), *ATTEMPTS]),
+    ("requests", ["pytest", *AGAIN, *sys.argv[1:]]),
 )
 
 for transport, step in STEPS:
