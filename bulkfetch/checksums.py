@@ -27,12 +27,12 @@ _BY_LENGTH = {length: name for name, length in reversed(ALGORITHMS.items())}
 _HEX = re.compile(r"[0-9A-Fa-f]+")
 
 
-def new(name: str) -> _Hash:
-    """Return a fresh hash object for one of `ALGORITHMS`."""
+def new(name: str, data: bytes | memoryview = b"") -> _Hash:
+    """Return a hash object for one of `ALGORITHMS` that has taken in `data`."""
     if name not in ALGORITHMS:
         raise UsageError(f'"{name}" is not a digest algorithm; known are {", ".join(ALGORITHMS)}')
     # md5 and sha1 only compare against a manifest, which a machine in FIPS mode allows when told so.
-    digest: _Hash = getattr(hashlib, name)(usedforsecurity=False)
+    digest: _Hash = getattr(hashlib, name)(data, usedforsecurity=False)
     return digest
 
 

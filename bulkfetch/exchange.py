@@ -39,6 +39,12 @@ class Reply(Protocol):
     def read(self, size: int) -> bytes | memoryview:
         """Return what has arrived, valid until the next call; empty at the end of the body."""
 
+    def peek_whole(self) -> memoryview | None:
+        """Return the body if it is known to be here as a whole and to hold something; it stays to be read."""
+
+    def take_whole(self) -> None:
+        """Go past the body that `peek_whole` has returned."""
+
     def pour(self, file: int, /) -> int:
         """Move what has arrived into an open file past this program's memory; 0 where only `read` will do."""
 

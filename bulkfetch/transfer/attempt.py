@@ -19,6 +19,7 @@ from bulkfetch.transfer.renewing import renew
 from bulkfetch.transfer.sending import judge_repeat
 from bulkfetch.transfer.telling import tell_exchanges
 from bulkfetch.transfer.trail import Trail
+from bulkfetch.transfer.whole import store_whole
 
 
 def run_attempt(task: Task, context: Context) -> Attempt:
@@ -78,6 +79,10 @@ def _fetch(
             body.put_away()
             return reply, None
         try:
+            done = None if asked else store_whole(task, context, reply)
+            if done is not None:
+                body.received = done.size
+                return None, done
             plan = _plan(task, context, body, reply, asked_range=bool(asked))
             is_shared = ranges.begin(body, reply.head, plan, trail.url)
             if is_shared:

@@ -11,14 +11,20 @@ from bulkfetch.checksums import Digests
 from bulkfetch.codings import Decoder, choose_decoder
 from bulkfetch.events import Progress
 from bulkfetch.exchange import Reply
-from bulkfetch.headers import parse_date
 from bulkfetch.limits import NoLimit
 from bulkfetch.models import NO_PART, Action, BodyPlan, Done, Failure, Head, PartInfo, Task
+from bulkfetch.policy import HostPolicy
 from bulkfetch.resume import plan_request
 from bulkfetch.retry import REAL_PROGRESS
 from bulkfetch.store import Part
 from bulkfetch.transfer.beside import Beside
-from bulkfetch.transfer.checks import HTML_TYPES, check_growth, check_html, check_replacing
+from bulkfetch.transfer.checks import (
+    HTML_TYPES,
+    check_growth,
+    check_html,
+    check_replacing,
+    date_worth_setting,
+)
 from bulkfetch.transfer.context import Context
 from bulkfetch.transfer.strides import CHUNK, EVENT_EVERY, JOURNALLED, PAGE_START, SYNC_EVERY
 
@@ -27,33 +33,44 @@ _BESIDE_FROM = 4 * 1024 * 1024  # bytes of a part from which a thread for its di
 _USELESS = frozenset({"range", "digest", "decode"})  # failures after which stored bytes are worth nothing
 _USELESS_VERSION = frozenset({"size", "too-large"})  # the same, if they belong to the version that failed
 _MOST_SMALL = 100  # answers to ranges that bring little, within one attempt (fault T11)
-_FUTURE = 86400.0  # seconds a modification time may be ahead of our clock (fault F18)
 _BROKEN = (errors.Truncated, errors.ConnectionLost, errors.TimedOut, errors.TooSlow)
 
 
 class Body:
-    """Stores what comes and knows what the next attempt may rely on."""
+    """Stores what comes and knows what the next attempt may rely on.
+
+    What a small file never asks for is made when something does.
+    """
+
+    _part: Part | None = None
+    _validator: str | None = None  # pins the bytes in the part
+    _total: int | None = None
+    _beside: Beside | None = None  # stands before the digests of a large body
+    _is_current = False  # the part holds the version of the file that the answer tells of
+    _next_event = 0.0
+    _reported = 0  # bytes of the part at the last event
+    _restarted_from = 0  # bytes an earlier attempt had stored and this one threw away
+    _durable = 0  # bytes of the part that were synced
+    _small = 0  # answers that brought less than real progress
+    received = 0
 
     def __init__(self, task: Task, context: Context) -> None:
         self._task = task
         self._entry = task.entry
         self._context = context
-        self._config = context.config
-        self._policy = context.policies.for_url(task.url)
-        self._part: Part | None = None
-        self._validator: str | None = None  # pins the bytes in the part
-        self._total: int | None = None
-        self._digests = self.new_digests()
-        self._beside: Beside | None = None  # stands before the digests of a large body
-        self._is_current = False  # the part holds the version of the file that the answer tells of
-        self._next_event = 0.0
-        self._reported = 0  # bytes of the part at the last event
-        self._restarted_from = 0  # bytes an earlier attempt had stored and this one threw away
-        self._durable = 0  # bytes of the part that were synced
-        self._small = 0  # answers that brought less than real progress
-        self._warnings: list[str] = []
         self.left = task.part  # what the next attempt may rely on
-        self.received = 0
+
+    @functools.cached_property
+    def _policy(self) -> HostPolicy:
+        return self._context.policies.for_url(self._task.url)
+
+    @functools.cached_property
+    def _digests(self) -> Digests:
+        return self.new_digests()
+
+    @functools.cached_property
+    def _warnings(self) -> list[str]:
+        return []
 
     # -- what is there ---------------------------------------------------------------------------
 
@@ -114,7 +131,7 @@ class Body:
 
     def new_digests(self) -> Digests:
         """Return digests for a file that starts anew."""
-        return Digests({self._config.digest, *(name for name, _ in self._entry.digests)} - {"none"})
+        return Digests({self._context.config.digest, *(name for name, _ in self._entry.digests)} - {"none"})
 
     def lend(self, head: Head, plan: BodyPlan) -> tuple[Part, Digests]:
         """Give away the part, where the first byte of the body goes, and the digests of what it holds."""
@@ -279,7 +296,7 @@ class Body:
 
     def finish(self, head: Head, plan: BodyPlan) -> Done:
         """Verify, close and commit."""
-        context, task, config = self._context, self._task, self._config
+        context, task, config = self._context, self._task, self._context.config
         if self._part is None:
             self._part = context.store.new_part(task.key, task.path)
         part = self._part
@@ -287,7 +304,7 @@ class Body:
         check_replacing(part.offset, task, context.store)
         context.lease.check()
         etag, last_modified = _validators(head, plan)
-        mtime_ns = part.finish(_modified(last_modified), durable=config.fsync)
+        mtime_ns = part.finish(date_worth_setting(last_modified), durable=config.fsync)
         context.store.commit(part, task.path, replace=task.replace)
         self._part, self.left = None, NO_PART
         digest = "" if config.digest == "none" else self._digests.hexdigest(config.digest)
@@ -326,9 +343,3 @@ def _validators(head: Head, plan: BodyPlan) -> tuple[str | None, str | None]:
     is_etag = pinned.startswith('"')
     etag = head.etag or (pinned if is_etag else None)
     return etag, head.last_modified or (None if is_etag else pinned or None)
-
-
-def _modified(text: str | None) -> float | None:
-    """Return a modification time worth setting (fault F18)."""
-    when = parse_date(text) if text else None
-    return when if when is not None and 0 < when <= time.time() + _FUTURE else None

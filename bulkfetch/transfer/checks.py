@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
+
 from bulkfetch import errors
+from bulkfetch.headers import parse_date
 from bulkfetch.models import Entry, Head, Task
 from bulkfetch.policy import HostPolicy
 from bulkfetch.safetext import clean
 from bulkfetch.store import LocalStore
 
 _LARGE = 8 * 1024 * 1024  # bytes; for less, asking costs more than finding out
+_FUTURE = 86400.0  # seconds a modification time may be ahead of our clock (fault F18)
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 _HTML_STARTS = tuple(
     f"<{tag}".encode() for tag in ("!doctype html", "html", "head", "body", "script", "meta", "!--")
@@ -71,3 +75,9 @@ def check_html(
     if not task.entry.digests:  # a digest decides better
         text = f"an HTML page came where {promised} was expected; --allow-html keeps it"
         raise errors.WrongContent(text, status_code=head.status)
+
+
+def date_worth_setting(text: str | None) -> float | None:
+    """Return a Last-Modified as a modification time worth setting (fault F18)."""
+    when = parse_date(text) if text else None
+    return when if when is not None and 0 < when <= time.time() + _FUTURE else None

@@ -43,10 +43,12 @@ class Trail:
         Raises:
             TransferError: no final answer came.
         """
-        origin, context = self._task.origin, self._context
-        named = origin_of(self._task.entry.urls[self._task.mirror]) == origin
-        request = first_request(self._task)
-        headers = fields_for({**self._own_headers(), **dict(asked)}, self._task, request)
+        task, context = self._task, self._context
+        origin, manifest_url = task.origin, task.entry.urls[task.mirror]
+        named = task.url == manifest_url or origin_of(manifest_url) == origin
+        request = first_request(task)
+        own = self._own_headers(manifest_url) if named else {}
+        headers = fields_for({**own, **dict(asked)}, task, request)
         while True:
             if context.gate is not None:
                 self._pass_gate(context.gate, named)
@@ -103,13 +105,12 @@ class Trail:
             raise _refused(head, f"redirect not followed: {reason} (--untrusted)")
         return target
 
-    def _own_headers(self) -> dict[str, str]:
-        """Return the user's headers, only for the origin the manifest names (promise 3)."""
-        entry = self._task.entry
-        manifest_url = entry.urls[self._task.mirror]
-        if origin_of(manifest_url) != self._task.origin:
+    def _own_headers(self, manifest_url: str) -> dict[str, str]:
+        """Return the user's headers, which are only for the origin the manifest names (promise 3)."""
+        config, entry = self._context.config, self._task.entry
+        if not (config.headers or entry.headers or "@" in manifest_url):
             return {}
-        headers = {**dict(self._context.config.headers), **dict(entry.headers)}
+        headers = {**dict(config.headers), **dict(entry.headers)}
         if "@" in manifest_url and not any(name.lower() == "authorization" for name in headers):
             _, user, password = split_userinfo(manifest_url)
             if user is not None:

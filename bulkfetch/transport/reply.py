@@ -67,6 +67,12 @@ class Reply:
             self._ended = True
         return data
 
+    def peek_whole(self) -> None:
+        """Return None: what has arrived is known to nobody here."""
+
+    def take_whole(self) -> None:
+        """Never called: there is nothing to take."""
+
     def pour(self, _file: int) -> int:
         """Return 0: only `read` will do."""
         return 0

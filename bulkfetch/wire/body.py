@@ -66,6 +66,11 @@ class SizedBody:
         self.ended = not self.left
         return connection.take(count)
 
+    def skip(self) -> None:
+        """Go past what has arrived: all of it."""
+        self._connection.start += self.left
+        self.left, self.ended = 0, True
+
     def pour(self, pipe: Pipe, file: int) -> int:
         """Move what has arrived before the `TAIL` into an open file, whose errors are `OSError`."""
         count = self._connection.splice(pipe.start, min(self.left - TAIL, SIZE))

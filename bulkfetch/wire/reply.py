@@ -52,6 +52,19 @@ class Reply:
             self._keeps = False
             raise
 
+    def peek_whole(self) -> memoryview | None:
+        """Return the body if it is here as a whole, and nothing behind it; it stays to be read."""
+        body, connection = self._body, self._connection
+        if connection is None or not isinstance(body, SizedBody) or body.ended:
+            return None
+        is_whole = connection.end - connection.start == body.left == self.head.length
+        return connection.lend(connection.start, connection.end) if is_whole else None
+
+    def take_whole(self) -> None:
+        """Go past the body that `peek_whole` has returned."""
+        if isinstance(self._body, SizedBody):
+            self._body.skip()
+
     def pour(self, file: int) -> int:
         """Move what has arrived into an open file past this program's memory; 0 where only `read` will do.
 
