@@ -163,12 +163,16 @@ class Task(NamedTuple):
     replace: bool = False  # the destination holds a file that may be replaced
     check: Check | None = None  # first judge the file that is there
     part: PartInfo = NO_PART
-    deadline: float | None = None  # monotonic time past which the entry has failed
     received: int = 0  # body bytes of earlier attempts
-    started: float = 0.0  # monotonic time of the first attempt
     came_from_public: bool = False  # a server at a public address redirected here, if hops > 0
     share: Shared | None = None  # ask for a range of this file
     refreshed: bool = False  # `refresh_url` gave the URL: it is not asked again, the query is secret
+    deadline: float | None = None  # monotonic time past which the entry has failed
+    started: float = 0.0  # monotonic time of the first attempt
+
+    def begun(self, now: float, deadline: float | None) -> Task:
+        """Return the task with its last two fields set; each file needs it, and `_replace` is slow."""
+        return Task._make((*self[:-2], deadline, now))
 
 
 class Sharing(NamedTuple):

@@ -231,8 +231,8 @@ class Run:
             self._emit(events.Started(task.path, redact_url(url), task.attempt))
         if task.started:
             return task
-        bound = self._policies.for_url(task.url).entry_deadline
-        return task._replace(started=now, deadline=now + bound if bound else None)
+        bound = self._policies.for_url(task.url).entry_deadline if self._has_deadlines else None
+        return task.begun(now, now + bound if bound else None)
 
     def _wait(self) -> None:
         """Sleep until something happens, then deal with all that has."""
@@ -442,14 +442,16 @@ _REMEMBERED = frozenset({"already fetched", "listed before"})  # skipped, yet th
 
 
 def _fetched(task: Task, attempt: Attempt, done: Done) -> Outcome:
+    given = task.entry.urls[0]
+    url = redact_url(given)
     return Outcome(
         entry=task.entry,
         status=Status.UNCHANGED if done.kept else Status.FETCHED,
         path=task.path,
-        url=redact_url(task.entry.urls[0]),
-        final_url=redact_url(attempt.url),
+        url=url,
+        final_url=url if attempt.url == given else redact_url(attempt.url),
         size=done.size,
-        received=task.received,
+        received=task.received + attempt.received,
         sha256=done.digest if done.algorithm == "sha256" else "",
         digest=f"{done.algorithm}:{done.digest}" if done.digest else "",
         etag=done.etag,

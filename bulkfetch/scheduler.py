@@ -56,7 +56,7 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The task is done or has failed."""
+    """The task is done, and is as it was handed out, or it has failed, and counts the attempt's bytes."""
 
     task: Task
     failure: Failure | None
@@ -107,13 +107,14 @@ class Scheduler:
 
     def add(self, task: Task, now: float) -> Failure | None:
         """Admit a task; returns why it fails at once when its origin is down or deferred."""
-        refusal = self._slot(task.origin, now).refused(now)
+        slot = self._slot(task.origin, now)
+        refusal = slot.refused(now)
         if refusal is not None:
             moved = self._next_mirror(task, now)
             if moved is None:
                 return refusal
             task = moved
-        slot = self._slot(task.origin, now)
+            slot = self._slot(task.origin, now)
         slot.ready.append(task)
         self.queued += 1
         self._offer(slot, now)
@@ -223,10 +224,8 @@ class Scheduler:
         return replace(step, cooldown=max(step.cooldown, wait)) if wait else step
 
     def _settle_good(self, task: Task, attempt: Attempt) -> Step:
-        if attempt.received:
-            task = self._count(task, attempt)
         if attempt.redirect is not None:
-            return Moved(task, attempt.redirect)
+            return Moved(self._count(task, attempt), attempt.redirect)
         return Ended(task, None)
 
     # -- ranges of one file ----------------------------------------------------------------------

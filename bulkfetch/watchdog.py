@@ -22,6 +22,8 @@ SPEED_WINDOW = 30.0  # seconds over which the minimum speed is taken
 _SPEED_SAMPLES = 10
 GRACE = 5.0  # seconds a worker has to come back once its socket is shut
 
+_NEVER = float("inf")
+
 Reason = Callable[[], TransferError]
 
 
@@ -86,12 +88,12 @@ class Lease:
         with self._lock:
             self.number += 1
             self._sock = self._reason = None
-            self.cut_at = float("inf")
+            self.cut_at = _NEVER
         self.path, self.url = path, url
         self.received = 0
         self.paused = 0.0
         self.reused = self.streaming = self.sent = False
-        self.bound = float("inf")
+        self.bound = _NEVER
         self.deadline = deadline
 
     def enter(self, what: str, seconds: float) -> None:
@@ -102,8 +104,8 @@ class Lease:
 
     def stream(self) -> None:
         """Start the body: from here idle time and speed are the bounds."""
-        self.bound = float("inf")
-        self.what = "body"
+        self.bound = _NEVER
+        self.what = "the wait for more of the body"  # should a bound pass
         self.bodies += 1
         self.streaming = True
 
@@ -145,16 +147,17 @@ class Lease:
         """Let go of the socket: from here on it must not be shut."""
         with self._lock:
             self._sock = None
-            self.spare = float("inf")
-        self.bound = float("inf")
+            self.spare = _NEVER
+        self.bound = _NEVER
         self.streaming = False
 
     def end(self) -> None:
         """Finish the attempt."""
-        self.leave()
         with self._lock:
-            self.cut_at = float("inf")
-        self.deadline = float("inf")
+            self._sock = None
+            self.spare = self.cut_at = _NEVER
+        self.bound = self.deadline = _NEVER
+        self.streaming = False
 
     @property
     def is_cut(self) -> bool:

@@ -175,7 +175,7 @@ def test_a_good_attempt_ends_its_task():
     add_all(scheduler, task)
     step = scheduler.settle(scheduler.take(NOW), good(task, received=10), NOW)
     assert isinstance(step, Ended)
-    assert (step.failure, step.task.received, step.dropped) == (None, 15, ())
+    assert (step.failure, step.task, step.dropped) == (None, task, ())
     assert (scheduler.queued, scheduler.active) == (0, 0)
 
 

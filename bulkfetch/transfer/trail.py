@@ -47,8 +47,9 @@ class Trail:
         origin, manifest_url = task.origin, task.entry.urls[task.mirror]
         named = task.url == manifest_url or origin_of(manifest_url) == origin
         request = first_request(task)
-        own = self._own_headers(manifest_url) if named else {}
-        headers = fields_for({**own, **dict(asked)}, task, request)
+        headers = {**self._own_headers(manifest_url), **dict(asked)} if named else dict(asked)
+        if task.entry.request is not None:
+            headers = fields_for(headers, task, request)
         while True:
             if context.gate is not None:
                 self._pass_gate(context.gate, named)

@@ -52,7 +52,6 @@ class Wire:
             lease.said(str(request, "latin-1").split("\r\n")[:-2])
         answer, connection = pool.ask(request, lease)
         lease.stream()
-        lease.what = "the wait for more of the body"  # should its bound pass
         return Reply(answer, connection, pool)
 
     def close(self) -> None:

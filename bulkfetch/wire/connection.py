@@ -28,6 +28,7 @@ class Connection:
     __slots__ = (
         "_idle_seconds",
         "_lent",
+        "_pending",
         "_readable",
         "_view",
         "data",
@@ -49,6 +50,7 @@ class Connection:
         self._idle_seconds = idle_seconds
         self._lent = _NOTHING
         self._readable = _make_look(sock)
+        self._pending = sock.pending if isinstance(sock, ssl.SSLSocket) else None
 
     def begin(self, lease: Lease, view: memoryview) -> None:
         """Start an exchange: `lease` bounds its waits, `view` takes what comes."""
@@ -176,9 +178,7 @@ class Connection:
     def is_quiet(self) -> bool:
         """Say whether nothing came after the last answer, no surplus and no end (faults B05, C01)."""
         try:
-            if isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():
-                return False
-            return not self._readable()
+            return not (self._pending is not None and self._pending()) and not self._readable()
         except (OSError, ValueError):
             return False
 

@@ -36,22 +36,19 @@ class Template:
             UrlRefused: `url` is not under this origin, or not canonical.
             ProtocolViolation: a field cannot be sent.
         """
-        target = self._target(url)
+        if not url.startswith(self._base):
+            url = split_userinfo(url)[0]
+        target = url[len(self._base) :]
+        if not (url.startswith(self._base) and _TARGET.fullmatch(target)):
+            raise UrlRefused(f"the URL cannot be asked for at {self._base}")
+        start = f"GET {target} HTTP/1.1\r\n".encode("ascii")
         if not headers:
-            return b"GET %b HTTP/1.1\r\n%b\r\n" % (target, self._usual)
+            return b"%b%b\r\n" % (start, self._usual)
         given = {name.lower() for name in headers}
         usual = self._usual
         if not self._names.isdisjoint(given):
             usual = encode_fields({n: v for n, v in self._own.items() if n.lower() not in given})
-        return b"GET %b HTTP/1.1\r\n%b%b\r\n" % (target, usual, encode_fields(headers))
-
-    def _target(self, url: str) -> bytes:
-        if not url.startswith(self._base) and "@" in url:
-            url = split_userinfo(url)[0]
-        target = url[len(self._base) :]
-        if url.startswith(self._base) and _TARGET.fullmatch(target):
-            return target.encode("ascii")
-        raise UrlRefused(f"the URL cannot be asked for at {self._base}")
+        return b"%b%b%b\r\n" % (start, usual, encode_fields(headers))
 
 
 def encode_fields(headers: Mapping[str, str]) -> bytes:
