@@ -36,16 +36,12 @@ def run_batch(batch: Sequence[Task], worker: Worker, tell: Tell) -> None:
     """Make one attempt at each task in turn; what follows a failure is handed back unstarted."""
     last = len(batch) - 1
     for i, task in enumerate(batch):
-        attempt = _guarded(task, worker)
+        try:
+            attempt = worker(task)
+        except BaseException as exc:  # noqa: BLE001 - SystemExit and MemoryError too: the worker goes on
+            # Whatever escapes an attempt must not take the task with it (fault P12).
+            attempt = Attempt(task.attempt, failure=to_failure(exc), url=task.url)
         ends = i == last or attempt.failure is not None
         tell(Report(task, attempt, ends, tuple(batch[i + 1 :]) if ends else ()))
         if ends:
             return
-
-
-def _guarded(task: Task, worker: Worker) -> Attempt:
-    """Make the attempt; whatever escapes it must not take the task with it (fault P12)."""
-    try:
-        return worker(task)
-    except BaseException as exc:  # noqa: BLE001 - SystemExit and MemoryError too: the worker goes on
-        return Attempt(task.attempt, failure=to_failure(exc), url=task.url)

@@ -44,8 +44,9 @@ def run_attempt(task: Task, context: Context) -> Attempt:
         lease.end()
         if lease.traced:
             tell_exchanges(task, context)
-    ranges.end(failure, body.left)
     share = ranges.share
+    if share is not None:
+        ranges.end(failure, body.left)
     return Attempt(
         number=task.attempt,
         received=body.received + ranges.received,
@@ -70,9 +71,9 @@ def _fetch(
     task: Task, context: Context, trail: Trail, body: Body, ranges: Ranges
 ) -> tuple[str | None, Done | None]:
     """Return where another origin has the file, or the file done."""
-    if ranges.reopen(body.new_digests):
+    if (task.part.token or task.share) and ranges.reopen(body.new_digests):
         return _fetch_range(task, context, trail, body, ranges)
-    asked = body.adopt()
+    asked = body.adopt() if task.part.token else ()
     while True:
         reply = trail.follow(asked)
         if isinstance(reply, str):

@@ -26,17 +26,18 @@ from bulkfetch.transfer.strides import CHUNK, PAGE_START
 class Ranges:
     """The range that an attempt fetches, if it does; nothing is done for most files."""
 
-    __slots__ = ("_claim", "_context", "_is_last", "_part", "_task", "is_announced", "received", "share")
+    _claim: Claim | None = None
+    _part: Part | None = None
+    _is_last = False  # this attempt has brought the last byte
+    share: Share | None = None
+    is_announced = False  # the scheduler knows of the share
+    received = 0
 
     def __init__(self, task: Task, context: Context) -> None:
         self._task = task
         self._context = context
-        self._claim: Claim | None = None
-        self._part: Part | None = None
-        self.share = task.share if isinstance(task.share, Share) else None
-        self.is_announced = self.share is not None  # the scheduler knows of the share
-        self._is_last = False  # this attempt has brought the last byte
-        self.received = 0
+        if isinstance(task.share, Share):
+            self.share, self.is_announced = task.share, True
 
     # -- beginning -------------------------------------------------------------------------------
 
