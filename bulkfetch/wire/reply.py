@@ -53,10 +53,19 @@ class Reply:
             raise
 
     def peek_whole(self) -> memoryview | None:
-        """Return the body if it is here as a whole, and nothing behind it; it stays to be read."""
+        """Return the body if it is here as a whole, and nothing behind it; it stays to be read.
+
+        Where nothing of it is here yet, it waits for the first bytes; raises `TransferError` as `read` does.
+        """
         body, connection = self._body, self._connection
         if connection is None or not isinstance(body, SizedBody) or body.ended:
             return None
+        if connection.start == connection.end:
+            try:
+                connection.fill_body()
+            except BaseException:
+                self._keeps = False
+                raise
         is_whole = connection.end - connection.start == body.left == self.head.length
         return connection.lend(connection.start, connection.end) if is_whole else None
 
