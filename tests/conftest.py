@@ -20,7 +20,7 @@ from faultserver import Server
 from faultserver.nginx import Nginx, is_installed
 
 BREACHES: list[str] = []  # connections tried beyond the loopback
-RUN_SECONDS = 60.0
+RUN_SECONDS = 120.0
 UNWANTED = ("requests_ca_bundle", "curl_ca_bundle", "ssl_cert_file", "ssl_cert_dir", "netrc")
 
 
@@ -247,4 +247,4 @@ def _end(process: subprocess.Popen[str]) -> None:
         if pipe is not None:
             with contextlib.suppress(OSError):  # unsent input for a process that is gone
                 pipe.close()
-    process.wait(10.0)
+    process.wait(30)

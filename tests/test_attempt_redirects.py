@@ -492,7 +492,7 @@ def test_tls_with_a_server_that_speaks_none(attempts):
         speaker = threading.Thread(target=answer)
         speaker.start()
         attempt = attempts.fetch(f"https://127.0.0.1:{listener.getsockname()[1]}/a")
-        speaker.join(5.0)
+        speaker.join(30)
     assert_failed(attempt, "tls", "TLS failed", retryable=False)
 
 

@@ -122,9 +122,9 @@ def test_killed_in_the_middle_then_run_again_fetches_only_the_rest(
     server.add("/big.bin", body=BIG, etag='"v1"', at={2_500_000: 60.0}, times=1)
     command = ("get", server.url("/big.bin"), "-d", tmp_path)
     running = start_bulkfetch(*command)
-    server.wait_until(lambda: _journalled(tmp_path) >= 1_400_000, seconds=15)
+    server.wait_until(lambda: _journalled(tmp_path) >= 1_400_000)
     running.kill()
-    running.wait(10)
+    running.wait(30)
     assert files_below(tmp_path) == {}
     again = run_bulkfetch(*command)
     assert again.returncode == 0, again.stderr
@@ -150,11 +150,11 @@ def test_a_signal_ends_the_run_within_two_seconds_and_keeps_the_part(
     manifest = write_list(tmp_path, [server.url("/big.bin"), *(server.url(f"/n/{i}") for i in range(20))])
     dest = tmp_path / "out"
     running = start_bulkfetch("get", manifest, "-d", dest)
-    server.wait_until(lambda: len(server.requests) == 21, seconds=15)
-    server.wait_until(lambda: _journalled(dest) > 0, seconds=15)
+    server.wait_until(lambda: len(server.requests) == 21)
+    server.wait_until(lambda: _journalled(dest) > 0)
     before = time.monotonic()
     running.send_signal(getattr(signal, name))
-    _, stderr = running.communicate(timeout=10)
+    _, stderr = running.communicate(timeout=30)
     assert time.monotonic() - before < 3.0
     assert running.returncode == status, stderr
     assert "Traceback" not in stderr
@@ -171,7 +171,7 @@ def test_a_second_run_in_the_same_destination_exits_4_and_says_who_holds_it(
 ):
     server.add("/slow.bin", body=BIG, at={100: 60.0})
     running = start_bulkfetch("get", server.url("/slow.bin"), "-d", tmp_path)
-    server.wait_for_hits("/slow.bin", seconds=15)
+    server.wait_for_hits("/slow.bin")
     second = run_bulkfetch("get", server.url("/other"), "-d", tmp_path)
     assert second.returncode == 4
     assert str(running.pid) in second.stderr
@@ -223,7 +223,7 @@ def test_the_first_line_of_a_pipe_is_fetched_and_printed_before_the_pipe_closes(
     running.stdin.write(server.url("/n/second") + "\n")
     running.stdin.close()
     assert running.stdout.readline().strip() == str(tmp_path / "second")
-    assert running.wait(10) == 0
+    assert running.wait(30) == 0
 
 
 def test_a_consumer_that_goes_away_ends_the_run_cleanly(server, start_bulkfetch, tmp_path):
@@ -241,7 +241,7 @@ def test_a_consumer_that_goes_away_ends_the_run_cleanly(server, start_bulkfetch,
             running.stdin.flush()
         except BrokenPipeError:
             break
-    assert running.wait(10) == 5
+    assert running.wait(30) == 5
     assert "Traceback" not in running.stderr.read()
 
 

@@ -468,7 +468,7 @@ def test_an_interrupted_run_is_gone_on_with(server, tmp_path, start_bulkfetch, r
     server.add("/a", **{**ROUTE, "trickle": (65536, 0.05)})
     order = ["get", server.url("/a"), "-d", tmp_path, "--segments", 4, "--per-host", 4, "--progress", "none"]
     child = start_bulkfetch(*order)
-    server.wait_until(lambda: any(part.stat().st_size > 2 * MB for part in parts(tmp_path)), 30.0)
+    server.wait_until(lambda: any(part.stat().st_size > 2 * MB for part in parts(tmp_path)))
     child.send_signal(signal.SIGINT)
     _, stderr = child.communicate(timeout=30)
     assert child.returncode == 130, stderr

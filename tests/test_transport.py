@@ -96,7 +96,7 @@ def test_workers_share_the_session_and_the_connections_of_an_origin(server, make
 
     def work(_number):
         lease = Lease()
-        together.wait(5.0)
+        together.wait(30)
         return [read_all(open_reply(transport, server.url("/a"), lease)) == DATA for _ in range(10)]
 
     with ThreadPoolExecutor(6) as pool:
