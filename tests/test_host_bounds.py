@@ -39,12 +39,12 @@ def attempt(server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("of_run", "of_host", "kind"),
-    [(0.0, "1M", "slow"), (1024.0 * 1024.0, 0, None)],
+    ("of_run", "of_host", "every", "kind"),
+    [(0.0, "1M", 1.0, "slow"), (1024.0 * 1024.0, 0, 0.04, None)],
     ids=["of the host", "not of the host"],
 )
-def test_the_least_speed_of_a_host_holds_for_it(server, attempt, of_run, of_host, kind):
-    server.add("/a", body=DATA, trickle=(5000, 0.04))
+def test_the_least_speed_of_a_host_holds_for_it(server, attempt, of_run, of_host, every, kind):
+    server.add("/a", body=DATA, trickle=(5000, every))
     made = attempt({"min_speed": of_host}, {"window": 0.3}, min_speed=of_run)
     assert (made.failure and made.failure.kind) == kind
 

@@ -323,7 +323,7 @@ for outcome in run:
 @pytest.mark.parametrize(("way", "code"), [("raise", 1), ("exit", 3)])
 def test_a_program_that_ends_in_the_middle_of_a_run_ends(server, tmp_path, urls, way, code):
     server.add("/slow.bin", body=BIG, at={1_000_000: 60.0}, etag='"1"')
-    done = python("-c", ABANDONED, way, tmp_path, *urls, server.url("/slow.bin"), seconds=6.0)
+    done = python("-c", ABANDONED, way, tmp_path, *urls, server.url("/slow.bin"), seconds=30.0)
     assert done.returncode == code, done.stderr
     assert len(list(bulkfetch.fetch(urls, tmp_path))) == 20
     assert all((tmp_path / f"{number}.bin").read_bytes() == pattern(3000, number) for number in range(20))
@@ -420,7 +420,7 @@ def test_a_name_look_up_that_never_ends_does_not_keep_the_process(server, tmp_pa
     child = start(*command, ways=["--no-dns"])
     server.wait_until(lambda: len(final_files(tmp_path)) == 20)
     child.send_signal(signal.SIGTERM)
-    _, stderr = child.communicate(timeout=4)
+    _, stderr = child.communicate(timeout=30)
     assert child.returncode == 143, stderr
     assert "SIGTERM" in stderr
     assert_whole(tmp_path)

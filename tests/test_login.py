@@ -286,7 +286,7 @@ def test_whoever_waits_for_a_login_hears_the_stop(portal, ask):
     for thread in threads:
         thread.join(30)
     assert [type(exc) for exc in failures] == [Stopped, Stopped]
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < 20.0
 
 
 def test_a_refusal_holds_for_a_while(clock):
