@@ -18,10 +18,15 @@ from typing import Any
 import pytest
 from faultserver import Server
 from faultserver.nginx import Nginx, is_installed
+from hypothesis import HealthCheck, settings
 
 BREACHES: list[str] = []  # connections tried beyond the loopback
 RUN_SECONDS = 120.0
 UNWANTED = ("requests_ca_bundle", "curl_ca_bundle", "ssl_cert_file", "ssl_cert_dir", "netrc")
+
+# A busy machine is no failure.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 def is_loopback(family: int, address: Any) -> bool:

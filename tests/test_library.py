@@ -290,7 +290,7 @@ def test_a_source_that_raises_after_entries_that_need_nothing(tmp_path, urls):
 # -- interrupted -------------------------------------------------------------------------------------
 
 
-def python(*arguments: object, seconds: float = 60.0) -> subprocess.CompletedProcess[str]:
+def python(*arguments: object, seconds: float = 240.0) -> subprocess.CompletedProcess[str]:
     """Run Python on a script or module of our own."""
     environment = {**os.environ, "PYTHONPATH": str(TESTS)}
     command = [sys.executable, *map(str, arguments)]
@@ -300,7 +300,7 @@ def python(*arguments: object, seconds: float = 60.0) -> subprocess.CompletedPro
 
 
 def test_keyboard_interrupt_at_any_line_leaves_nothing_behind(server, urls):
-    server.add("/paced.bin", body=BIG, trickle=(65536, 0.002), etag='"1"')
+    server.add("/paced.bin", body=BIG, trickle=(262_144, 0.002), etag='"1"')
     done = python("-m", "harness.interrupt", 30, *urls[:6], server.url("/paced.bin"))
     assert done.stderr == ""
     assert done.returncode == 0
