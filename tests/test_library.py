@@ -142,15 +142,17 @@ def test_an_iterator_that_is_dropped_ends_its_run(server, tmp_path, urls, way):
 
 def test_stop_from_another_thread(server, tmp_path, urls):
     server.add("/slow.bin", body=BIG, at={1_000_000: 60.0}, etag='"1"')
+    told: list[Any] = []
     with Fetcher(FetchConfig(dest=tmp_path)) as fetcher:
 
         def stop() -> None:
             server.wait_for_hits("/slow.bin")
+            server.wait_until(lambda: len(told) == 20)  # what is under way is cut
             fetcher.stop("enough")
 
         stopper = threading.Thread(target=stop)
         stopper.start()
-        told = list(fetcher.run([*urls, server.url("/slow.bin")]))
+        told.extend(fetcher.run([*urls, server.url("/slow.bin")]))
         stopper.join(30)
         assert fetcher.summary.stopped == "enough"
         assert fetcher.summary.exit_status == 5

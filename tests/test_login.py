@@ -80,7 +80,7 @@ def ask():
     opened = []
 
     def make(sections):
-        config = FetchConfig(connect_timeout=3.0, idle_timeout=3.0)
+        config = FetchConfig(connect_timeout=20.0, idle_timeout=20.0)
         exchange = Exchange(config, Policies(config, [from_table({"host": sections})]))
         opened.append(exchange)
 

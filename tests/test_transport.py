@@ -40,7 +40,7 @@ def make_transport():
     made = []
 
     def make(*, most_sessions=256, **options):
-        config = FetchConfig(**{"connect_timeout": 3.0, "idle_timeout": 3.0, **options})
+        config = FetchConfig(**{"connect_timeout": 20.0, "idle_timeout": 20.0, **options})
         made.append(Transport(config, most_sessions=most_sessions))
         return made[-1]
 
