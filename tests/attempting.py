@@ -31,7 +31,7 @@ DATA = pattern(SIZE)
 OTHER = pattern(SIZE, 1)
 DATE = 1_600_000_000.0  # of files that are old enough for their date to pin them
 WHICH = os.environ.get("BULKFETCH_TEST_TRANSPORT", "requests")  # `tests/check.py` runs the suite on both
-QUICK = {"connect_timeout": 3.0, "idle_timeout": 3.0}
+QUICK = {"connect_timeout": 20.0, "idle_timeout": 20.0}  # ends what hangs; a test that waits for it says less
 
 
 def sha256(data: bytes) -> tuple[tuple[str, str], ...]:

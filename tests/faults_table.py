@@ -130,7 +130,7 @@ ROWS: dict[str, str] = {
     "F19": "test_store.py::test_f19_the_order_that_survives_a_loss_of_power",
     "P01": "test_attempt_connections.py::test_c13_p01_a_stop_ends_any_phase_at_once",
     "P02": "test_rows.py::test_p02_a_second_interrupt_leaves_at_once",
-    "P03": "test_pipe.py::test_a_signal_ends_the_run_within_two_seconds_and_keeps_the_part",
+    "P03": "test_pipe.py::test_a_signal_ends_the_run_at_once_and_keeps_the_part",
     "P04": "test_pipe.py::test_killed_in_the_middle_then_run_again_fetches_only_the_rest",
     "P05": "test_crash.py::test_a_kill_at_any_point_costs_little_and_spoils_nothing",
     "P06": "test_pipe.py::test_a_consumer_that_goes_away_ends_the_run_cleanly",

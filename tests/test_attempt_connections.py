@@ -17,7 +17,7 @@ from faultserver import CLOSE, RESET, STALL, Filled, Forever
 from bulkfetch.models import NO_PART
 
 ETAG = '"v1"'
-SOON = 1.5  # seconds; generous for a loaded machine, far below any wait under test
+SOON = 10.0  # seconds; generous for a loaded machine, far below any wait under test
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's own behaviour")
 
 
@@ -154,19 +154,19 @@ def test_c02_a_trickling_body_is_too_slow(server, make, options):
 
 
 def test_c02_a_fast_body_is_not(server, make):
-    attempts = make(min_speed=1000.0, watchdog={"window": 0.1})
-    server.add("/a", body=DATA, trickle=(20_000, 0.05))
+    attempts = make(min_speed=100.0, watchdog={"window": 0.6})
+    server.add("/a", body=DATA, trickle=(1_000, 0.01))
     assert attempts.fetch(server.url("/a")).done
 
 
 def test_c02_our_own_rate_limit_is_not_the_servers_fault(server, tmp_path):
-    options = {"min_speed": 200_000.0, "watchdog": {"window": 0.1}}
+    options = {"min_speed": 200_000.0, "watchdog": {"window": 0.6}}
     options["limit_rate"] = 40_000.0
     with Attempts(tmp_path / "out", **options) as attempts:
-        server.add("/a", body=DATA[:20_000])
+        server.add("/a", body=DATA[:48_000])
         attempt = attempts.fetch(server.url("/a"))
         assert attempt.done, attempt.failure
-        assert attempt.seconds > 0.3
+        assert attempt.seconds > 1.0
 
 
 @pytest.mark.parametrize("used_before", [False, True], ids=["new connection", "used connection"])
@@ -192,7 +192,7 @@ def test_c03_a_silent_head(server, make):
 def test_the_entrys_deadline_counts_everything(server, attempts):
     server.add("/a", body=DATA, etag=ETAG, trickle=(1000, 0.05))
     with under(SOON):
-        attempt = attempts.fetch(server.url("/a"), deadline=time.monotonic() + 0.3)
+        attempt = attempts.fetch(server.url("/a"), deadline=time.monotonic() + 1.0)
     assert_failed(attempt, "deadline", retryable=False)
     assert attempt.part.offset > 0
 
@@ -203,7 +203,7 @@ def test_the_entrys_deadline_counts_everything(server, attempts):
 def test_c05_a_silent_resolver_costs_the_connect_budget_at_most(make, resolver):
     attempts = make(connect_timeout=0.3)
     over = threading.Event()
-    resolver(lambda: over.wait(10.0) and [])
+    resolver(lambda: over.wait(60.0) and [])
     try:
         with under(SOON):
             attempt = attempts.fetch("http://name.test/a")
@@ -217,7 +217,7 @@ def end_look_ups():
     """Wait for look-ups that were left behind."""
     for thread in threading.enumerate():
         if thread.name.startswith("bulkfetch-dns"):
-            thread.join(5.0)
+            thread.join(30)
 
 
 def test_a_name_without_an_address(attempts, resolver):
@@ -240,10 +240,10 @@ def test_c06_all_addresses_share_one_budget(make_server, make, resolver):
 
 @linux_only
 def test_c06_a_silent_address_leaves_time_for_the_next(make_server, make, resolver):
-    attempts = make(connect_timeout=0.6)
+    attempts = make(connect_timeout=10.0)
     hole, good = make_server(accept="blackhole"), make_server()
     good.add("/a", body=DATA)
-    resolver([(hole.host, hole.port), (good.host, good.port)])
+    resolver([(hole.host, hole.port), *[(good.host, good.port)] * 39])  # each has its share
     attempt = attempts.fetch(f"http://name.test:{good.port}/a")
     assert attempt.done, attempt.failure
 
@@ -281,7 +281,7 @@ def test_c07_a_trickling_handshake_meets_its_bound(make):
         thread.start()
         try:
             attempts = make(connect_timeout=0.3)
-            with under(3.0):
+            with under(SOON):
                 attempt = attempts.fetch(f"https://127.0.0.1:{listener.getsockname()[1]}/a")
             assert attempt.failure.kind in ("timeout", "connect")
             assert "the TLS handshake" in attempt.failure.message
@@ -357,7 +357,7 @@ def test_t12_a_trickling_unwanted_body_is_not_waited_for(server, attempts, statu
         "/a", status=status, body=b"x" * 1000, extra_headers=[("Location", "/b")], trickle=(1, 0.1), **options
     )
     server.add("/b", body=DATA)
-    with under(3.0):
+    with under(SOON):
         attempt = attempts.fetch(server.url("/a"))
     if status == 404:
         assert_failed(attempt, "not-found")
@@ -383,7 +383,7 @@ def stop_soon(attempts, server, condition):
     server.wait_until(condition)
     stopped = time.monotonic()
     attempts.stop.set()
-    worker.join(10.0)
+    worker.join(30)
     assert not worker.is_alive()
     return ended[0], time.monotonic() - stopped
 
@@ -433,7 +433,7 @@ def test_c13_p01_a_stop_ends_any_phase_at_once(make_server, make, phase):
 def test_p01_a_stop_ends_a_look_up(make, resolver, server):
     attempts = make(connect_timeout=20.0)
     over, asked = threading.Event(), threading.Event()
-    resolver(lambda: asked.set() or (over.wait(10.0) and []))
+    resolver(lambda: asked.set() or (over.wait(60.0) and []))
     attempts.next_task = attempts.task("http://name.test/a")
     try:
         attempt, seconds = stop_soon(attempts, server, asked.is_set)

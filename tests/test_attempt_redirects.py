@@ -236,7 +236,7 @@ def test_a07_c04_the_body_of_a_redirect_is_not_read(server, attempts, name):
         attempt = attempts.fetch(server.url("/a"))
     assert attempt.done, attempt.failure
     assert server.connections == 2
-    assert attempt.seconds < 3.0
+    assert attempt.seconds < 10.0
     server.wait_until(lambda: server.hits("/a")[0].done or server.open_connections == 1)
 
 
@@ -263,7 +263,7 @@ def test_a_redirect_that_gets_stuck_in_its_body_is_followed_all_the_same(make_se
     attempt = attempts.fetch(server.url("/a"))
     assert attempt.done, attempt.failure
     assert attempts.file() == DATA
-    assert attempt.seconds < 3.0
+    assert attempt.seconds < 10.0
     assert server.connections == 2
 
 
@@ -492,7 +492,7 @@ def test_tls_with_a_server_that_speaks_none(attempts):
         speaker = threading.Thread(target=answer)
         speaker.start()
         attempt = attempts.fetch(f"https://127.0.0.1:{listener.getsockname()[1]}/a")
-        speaker.join(5.0)
+        speaker.join(30)
     assert_failed(attempt, "tls", "TLS failed", retryable=False)
 
 

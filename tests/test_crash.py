@@ -148,9 +148,9 @@ def test_a_file_put_there_after_a_run_was_stopped_is_not_ours_whatever_the_boot(
     server.add("/mine.bin", body=b"theirs")
     server.add("/slow.bin", body=pattern(5000), at={100: 60.0})
     child = start("get", server.url("/slow.bin"), "-d", dest)
-    server.wait_for_hits("/slow.bin", seconds=15)
+    server.wait_for_hits("/slow.bin")
     child.send_signal(signal.SIGINT)
-    child.communicate(timeout=15)
+    child.communicate(timeout=30)
     assert child.returncode == 130
     edit(dest, "UPDATE runs SET finished = finished - 10, started = started - 10")
     for name in ("mine.bin", "slow.bin"):
@@ -248,9 +248,9 @@ def test_a_part_from_before_a_crash_of_the_machine_is_not_continued(server, dest
     body = pattern(3_000_000)
     server.add("/a.bin", body=body, etag='"1"', at={2_000_000: 60.0}, times=1)
     child = start("get", server.url("/a.bin"), "-d", dest)
-    server.wait_until(lambda: 2_000_000 in part_sizes(dest), seconds=15)
+    server.wait_until(lambda: 2_000_000 in part_sizes(dest))
     child.kill()
-    child.communicate(timeout=15)
+    child.communicate(timeout=30)
     edit(dest, OTHER_BOOT, OTHER_BOOT_PARTS)
     assert fetch(dest, server.url("/a.bin")) == {"a.bin": ("fetched", "")}
     assert server.requests[-1].range is None

@@ -260,11 +260,11 @@ def test_permission_lost_under_the_run_ends_it_and_the_bytes_are_kept(server, tm
     dest = tmp_path / "out"
     server.add("/slow.bin", body=BIG, etag='"1"', at={2_000_000: 60.0}, times=1)
     child = start("get", server.url("/slow.bin"), *urls, "-d", dest, "-j", "2", preexec_fn=obey_permissions)
-    server.wait_until(lambda: len(final_files(dest)) == 13 and 2_000_000 in part_sizes(dest), 20)
+    server.wait_until(lambda: len(final_files(dest)) == 13 and 2_000_000 in part_sizes(dest))
     dest.chmod(0o555)
     try:
         server.drop_connections()
-        _, stderr = child.communicate(timeout=20)
+        _, stderr = child.communicate(timeout=30)
         assert child.returncode == 5, stderr
         assert "can no longer be written: Permission denied" in stderr
     finally:
@@ -291,10 +291,10 @@ def test_a_destination_removed_under_the_run_ends_it(server, tmp_path, urls):
     dest = tmp_path / "out"
     server.add("/slow.bin", body=BIG, at={1_000: 60.0}, times=1)
     child = start("get", server.url("/slow.bin"), *urls, "-d", dest, "-j", "2")
-    server.wait_until(lambda: len(final_files(dest)) == 13, seconds=20)
+    server.wait_until(lambda: len(final_files(dest)) == 13)
     shutil.rmtree(dest)
     server.drop_connections()
-    _, stderr = child.communicate(timeout=20)
+    _, stderr = child.communicate(timeout=30)
     assert child.returncode == 5, stderr
     assert str(dest) in stderr
     assert "Traceback" not in stderr

@@ -44,7 +44,7 @@ def test_every_task_of_every_batch_is_reported_once(make):
     engine = make(good, reports.put)
     for begin in range(0, 30, 3):
         engine.submit([task(begin + i) for i in range(3)])
-    seen = [reports.get(timeout=5) for _ in range(30)]
+    seen = [reports.get(timeout=30) for _ in range(30)]
     assert sorted(int(report.task.path) for report in seen) == list(range(30))
     assert sum(report.ends_batch for report in seen) == 10
 
@@ -52,7 +52,7 @@ def test_every_task_of_every_batch_is_reported_once(make):
 def test_a_failure_ends_its_batch_and_hands_the_rest_back(make):
     reports = queue.SimpleQueue()
     make(bad, reports.put).submit([task(1), task(2), task(3)])
-    report = reports.get(timeout=5)
+    report = reports.get(timeout=30)
     assert (report.ends_batch, [t.path for t in report.unstarted]) == (True, ["2", "3"])
     assert reports.empty()
 
@@ -66,7 +66,7 @@ def test_p12_what_escapes_a_worker_becomes_the_tasks_failure(make, error):
     engine = make(broken, reports.put)
     for number in range(5):
         engine.submit([task(number)])
-    seen = [reports.get(timeout=5) for _ in range(5)]
+    seen = [reports.get(timeout=30) for _ in range(5)]
     assert {report.attempt.failure.kind for report in seen} == {"internal"}
 
 
@@ -82,8 +82,8 @@ def test_p14_idle_workers_end_and_come_back_with_what_they_had(monkeypatch):
     engine = ThreadEngine(1, make_worker, reports.put)
     for number in range(3):
         engine.submit([task(number)])
-        reports.get(timeout=5)
+        reports.get(timeout=30)
         for loop in list(engine._loops):
-            loop.result(timeout=5)  # it ended by itself
+            loop.result(timeout=30)  # it ended by itself
     assert len(made) == 1
     assert engine.close(5.0)

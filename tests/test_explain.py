@@ -123,11 +123,11 @@ def test_secrets_of_a_url_are_not_shown(server, explained, tmp_path):
 
 
 def test_a_run_that_goes_on_is_told_of(server, tmp_path, start_bulkfetch, command):
-    server.add("/a", body=b"x", first=[{"status": 500}], head_delay=0.0, at={0: 30.0})
+    server.add("/a", body=b"x", first=[{"status": 500}], head_delay=0.0, at={0: 300.0})
     start_bulkfetch("get", server.url("/a"), "-d", tmp_path / "out", "--backoff", "0.01")
-    server.wait_for_hits("/a", 2, seconds=20)
+    server.wait_for_hits("/a", 2)
     asked = ("explain", tmp_path / "out", server.url("/a"))
-    server.wait_until(lambda: "attempt 1: failed, server" in command(*asked).stdout, 20)
+    server.wait_until(lambda: "attempt 1: failed, server" in command(*asked).stdout)
     assert "\n  pending" in command(*asked).stdout
 
 

@@ -25,7 +25,7 @@ HALF = 60_000
 NOT_LINUX = not sys.platform.startswith("linux")
 
 
-def connect(server, seconds=5.0):
+def connect(server, seconds=30.0):
     """Return a raw client socket."""
     return socket.create_connection((server.host, server.port), seconds)
 
@@ -33,7 +33,7 @@ def connect(server, seconds=5.0):
 def ask(server, path, method="GET", connection=None, **headers):
     """Return (status, headers, body) by http.client, fields written with _ for -."""
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
-    link = connection or http.client.HTTPConnection(server.host, server.port, timeout=5)
+    link = connection or http.client.HTTPConnection(server.host, server.port, timeout=30)
     try:
         link.request(method, path, headers=fields)
         answer = link.getresponse()
@@ -137,7 +137,7 @@ def test_conditions(server, headers, conditional, status):
 
 def test_one_connection_serves_many_requests(server):
     server.add("/n/*", body=lambda request: request.path.encode())
-    link = http.client.HTTPConnection(server.host, server.port, timeout=5)
+    link = http.client.HTTPConnection(server.host, server.port, timeout=30)
     bodies = [ask(server, f"/n/{n}", connection=link)[2] for n in range(20)]
     link.close()
     assert bodies == [f"/n/{n}".encode() for n in range(20)]
@@ -272,7 +272,7 @@ def test_surplus_becomes_the_next_answer(server):
     fake = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfake"
     server.add("/x", body="12345", after=[0.01, fake])
     server.add("/long", body=DATA, length=HALF, keep_alive=True)
-    with connect(server, 0.3) as sock:
+    with connect(server, 1.0) as sock:
         sock.sendall(b"GET /x HTTP/1.1\r\n\r\n")
         server.wait_until(lambda: server.requests and server.requests[0].done)
         assert read_all(sock)[0].endswith(b"12345" + fake)
@@ -464,7 +464,7 @@ def test_statuses_then_the_body(server):
 @pytest.mark.parametrize("status", [204, 304])
 def test_statuses_without_body(server, status):
     server.add("/x", body=DATA, status=status)
-    link = http.client.HTTPConnection(server.host, server.port, timeout=5)
+    link = http.client.HTTPConnection(server.host, server.port, timeout=30)
     answers = [ask(server, "/x", connection=link)[::2] for _ in range(2)]
     link.close()
     assert answers == [(status, b"")] * 2
@@ -572,7 +572,7 @@ def test_raw_script_with_an_ending(server, ending, kind):
 
 def test_raw_can_keep_the_connection(server):
     server.add("/x", raw=b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1", keep_alive=True)
-    link = http.client.HTTPConnection(server.host, server.port, timeout=5)
+    link = http.client.HTTPConnection(server.host, server.port, timeout=30)
     assert [ask(server, "/x", connection=link)[2] for _ in range(2)] == [b"1", b"1"]
     link.close()
     assert server.connections == 1
@@ -638,7 +638,7 @@ def test_close_interrupts_anything(options):
         before = time.monotonic()
         server.close()
         server.close()
-        assert time.monotonic() - before < 1.0
+        assert time.monotonic() - before < 20.0
     assert server.open_connections == 0
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("faultserver")]
 
@@ -658,7 +658,7 @@ def test_drop_connections(server):
 
 def test_stale_keep_alive(server):
     server.add("/x", body="1", close_after=2)
-    link = http.client.HTTPConnection(server.host, server.port, timeout=5)
+    link = http.client.HTTPConnection(server.host, server.port, timeout=30)
     assert [ask(server, "/x", connection=link)[2] for _ in range(2)] == [b"1", b"1"]
     with pytest.raises(http.client.RemoteDisconnected):
         ask(server, "/x", connection=link)
@@ -753,7 +753,7 @@ def test_many_clients_at_once(server):
     got = []
 
     def client(number):
-        link = http.client.HTTPConnection(server.host, server.port, timeout=10)
+        link = http.client.HTTPConnection(server.host, server.port, timeout=30)
         got.extend(ask(server, f"/n/{number}/{n}", connection=link)[2] for n in range(50))
         link.close()
 
@@ -761,7 +761,7 @@ def test_many_clients_at_once(server):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(30)
     assert sorted(got) == sorted(f"/n/{a}/{b}".encode() for a in range(16) for b in range(50))
     assert (server.connections, len(server.requests)) == (16, 800)
     assert server.peak_connections <= 16
@@ -867,7 +867,7 @@ def test_close_interrupts_a_handshake(tls_server):
         tls_server.wait_until(lambda: tls_server.connections == 1)
         before = time.monotonic()
         tls_server.close()
-        assert time.monotonic() - before < 1.0
+        assert time.monotonic() - before < 20.0
         assert read_all(plain)[0] == b""
 
 
@@ -1054,12 +1054,12 @@ def test_start_bulkfetch_gives_a_process(start_bulkfetch):
 
 def test_nginx(nginx):
     path = nginx.put("faultserver/a.bin", DATA)
-    link = http.client.HTTPConnection("127.0.0.1", nginx.port, timeout=5)
+    link = http.client.HTTPConnection("127.0.0.1", nginx.port, timeout=30)
     assert ask(None, path, connection=link, Range="bytes=60000-")[::2] == (206, DATA[HALF:])
     assert ask(None, path, connection=link)[2] == DATA
     link.close()
     context = ssl.create_default_context(cafile=nginx.ca_file)
-    link = http.client.HTTPSConnection("127.0.0.1", nginx.tls_port, timeout=5, context=context)
+    link = http.client.HTTPSConnection("127.0.0.1", nginx.tls_port, timeout=30, context=context)
     assert ask(None, path, connection=link)[2] == DATA
     link.close()
     assert nginx.url(path) == f"http://127.0.0.1:{nginx.port}{path}"

@@ -571,7 +571,7 @@ def test_columns_json_cannot_hold_become_text(journal):
 ODD = st.text(st.characters(min_codepoint=0, max_codepoint=0x10FFFF, categories=None), max_size=40)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(text=ODD, size=st.integers(0, 2**70), seconds=st.floats(), extra=st.dictionaries(ODD, ODD, max_size=3))
 def test_any_outcome_can_be_stored_and_read_back(journal, text, size, seconds, extra):
     entry = make_entry(urls=(f"https://example.org/{text}",), source=text, extra=extra)

@@ -186,7 +186,7 @@ def test_nothing_leaks(make_server, tmp_path, monkeypatch, kind, way, transport)
     monkeypatch.setenv("LEAK_ID", "AKIDLEAK")
     world = World(make_server, tmp_path, kind, way)
     config = FetchConfig(
-        dest=tmp_path / "out", jobs=1, per_host=1, retries=0, transport=transport, connect_timeout=5.0,
+        dest=tmp_path / "out", jobs=1, per_host=1, retries=0, transport=transport, connect_timeout=30.0,
         ca_bundle=certificates.ca_file(), **world.kind.options,
     )  # fmt: skip
     policies = Policies(config, [from_table({"host": {world.home.netloc: world.section()}})])

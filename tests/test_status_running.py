@@ -18,12 +18,12 @@ def test_status_does_not_ask_for_the_same_command_while_a_run_is_going_on(
 ):
     server.add("/slow.bin", body=BIG, at={100: 60.0})
     process = start_bulkfetch("get", server.url("/slow.bin"), "-d", tmp_path)
-    server.wait_for_hits("/slow.bin", seconds=15)
+    server.wait_for_hits("/slow.bin")
     shown = run_bulkfetch("status", tmp_path).stdout
     assert f"a run is going on here: process {process.pid}" in shown
     assert "run the same command again" not in shown
     process.kill()
-    process.wait(15)
+    process.wait(30)
     shown = run_bulkfetch("status", tmp_path).stdout
     assert "a run is going on" not in shown
     assert "run the same command again to go on" in shown

@@ -77,7 +77,7 @@ def exchanges(tmp_path, urls, **options):
 
 @both
 def test_heads_timings_and_the_connection_are_told(server, tmp_path, transport):
-    server.add("/n/*", body=b"x", head_delay=0.05, extra_headers=[("X-Odd", "1"), ("Set-Cookie2", SECRET)])
+    server.add("/n/*", body=b"x", head_delay=0.2, extra_headers=[("X-Odd", "1"), ("Set-Cookie2", SECRET)])
     first, second = exchanges(tmp_path, [server.url("/n/a"), server.url("/n/b")], transport=transport)
     assert first.request[0] == "GET /n/a HTTP/1.1"
     assert f"Host: {server.netloc}" in first.request
@@ -86,7 +86,7 @@ def test_heads_timings_and_the_connection_are_told(server, tmp_path, transport):
     assert "Set-Cookie2: ***" in first.answer
     assert (first.reused, second.reused) == (False, True)
     assert set(first.seconds) == {"connect", "head", "body"}
-    assert first.seconds["head"] >= 0.05
+    assert first.seconds["head"] >= 0.1  # the server may have it before we know that it is sent
     assert SECRET not in json.dumps([first.to_record(), second.to_record()])
 
 

@@ -40,7 +40,7 @@ def make_transport():
     made = []
 
     def make(*, most_sessions=256, **options):
-        config = FetchConfig(**{"connect_timeout": 3.0, "idle_timeout": 3.0, **options})
+        config = FetchConfig(**{"connect_timeout": 20.0, "idle_timeout": 20.0, **options})
         made.append(Transport(config, most_sessions=most_sessions))
         return made[-1]
 
@@ -96,7 +96,7 @@ def test_workers_share_the_session_and_the_connections_of_an_origin(server, make
 
     def work(_number):
         lease = Lease()
-        together.wait(5.0)
+        together.wait(30)
         return [read_all(open_reply(transport, server.url("/a"), lease)) == DATA for _ in range(10)]
 
     with ThreadPoolExecutor(6) as pool:

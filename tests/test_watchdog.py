@@ -371,7 +371,7 @@ def test_c13_a_cut_wakes_a_blocked_read(lease, pair):
     reader = threading.Thread(target=lambda: ended.append(pair[0].recv(1)), daemon=True)
     reader.start()
     lease.cut(lambda: Stopped("the run was stopped"), lease.number)
-    reader.join(5.0)
+    reader.join(30)
     assert ended == [b""]  # looks like a clean end, so the reader asks the lease (C14)
     assert lease.is_cut
 
@@ -427,7 +427,7 @@ def test_workers_that_begin_again_and_again_do_not_trip_the_watchdog(watchdog):
         assert not lease.is_cut
     finally:
         over.set()
-        worker.join(5.0)
+        worker.join(30)
 
 
 def test_a_lease_belongs_to_no_watch_before_it_is_asked_for():

@@ -122,7 +122,7 @@ def test_a_silent_server_is_given_up(server, make, poured):
     attempt = attempts.fetch(server.url("/a"))
     assert_failed(attempt, "timeout", retryable=True)
     assert attempt.received == CUT
-    assert attempt.seconds < 2.5
+    assert attempt.seconds < 15.0
     assert poured
 
 
@@ -135,7 +135,7 @@ def test_a_stop_is_heard(server, make):
     server.add("/a", body=BODY, etag=ETAG, cut=CUT, cut_how="stall")
     attempt = attempts.fetch(server.url("/a"))
     assert_failed(attempt, "stopped")
-    assert attempt.seconds < 2.5
+    assert attempt.seconds < 15.0
 
 
 def test_b04_more_bytes_than_declared_are_not_stored(server, attempts, poured):

@@ -11,7 +11,7 @@ from pathlib import Path
 from . import certificates
 
 HOST = "127.0.0.1"
-START_SECONDS = 5.0
+START_SECONDS = 30.0
 CONFIG = """\
 daemon off;
 master_process off;
@@ -79,10 +79,10 @@ class Nginx:
         """End nginx."""
         self._process.terminate()
         try:
-            self._process.wait(2.0)
+            self._process.wait(10.0)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait(2.0)
+            self._process.wait(10.0)
 
     def _start(self) -> subprocess.Popen[bytes]:
         config = self._prefix / "nginx.conf"

@@ -22,7 +22,8 @@ from .throttle import Throttle
 from .tunnel import open_tunnel
 from .wire import Request
 
-CLOSE_SECONDS = 5.0  # threads end within milliseconds; a loaded machine may be late to run them
+CLOSE_SECONDS = 30.0  # threads end within milliseconds; a loaded machine may be late to run them
+PATIENCE = 30.0  # seconds; waited for what does come, as late as a loaded machine brings it
 
 
 class Server:
@@ -157,13 +158,13 @@ class Server:
             return [request for request in self.requests if request.full_path.startswith(path[:-1])]
         return [request for request in self.requests if path in (request.path, request.full_path)]
 
-    def wait_until(self, condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    def wait_until(self, condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
         """Wait for something to become true, or fail."""
         if not self._ledger.wait_until(condition, seconds):
             seen = [f"{request.method} {request.target}" for request in self.requests[-20:]]
             raise AssertionError(f"not within {seconds} s; the last requests: {seen}")
 
-    def wait_for_hits(self, path: str, count: int = 1, seconds: float = 5.0) -> list[Request]:
+    def wait_for_hits(self, path: str, count: int = 1, seconds: float = PATIENCE) -> list[Request]:
         """Wait until a path has been asked for `count` times."""
         self.wait_until(lambda: len(self.hits(path)) >= count, seconds)
         return self.hits(path)

@@ -21,7 +21,7 @@ from typing import Any
 import bulkfetch
 
 ROOT = str(Path(bulkfetch.__file__).parent)
-WITHIN = 5.0  # seconds the workers have to go
+WITHIN = 30.0  # seconds the workers have to go
 
 
 class Interrupter:

@@ -36,7 +36,7 @@ CUT_OFF = (
     256 * 1024
 )  # bytes on the way when the first answer of a divided file ends where another range begins
 LARGE = 3  # bodies of a corpus that are large enough to be divided
-LIMIT = 60.0  # seconds any run may take
+LIMIT = 120.0  # seconds any run may take
 EVERY = (*POINTS, *[RANDOM] * (len(POINTS) // 2))
 MOST_IN_A_ROW = 6  # kills before a run is let through
 

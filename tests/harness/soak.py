@@ -25,9 +25,9 @@ import bulkfetch
 from bulkfetch.models import Outcome
 
 # kind -> (weight, does the entry end well?); each fault is seen once per path unless it says "always"
-KINDS: dict[str, tuple[int, bool]] = {
-    "fine": (60, True), "status-500": (5, True), "status-429": (1, True), "cut": (8, True),
-    "reset": (5, True),
+KINDS: dict[str, tuple[float, bool]] = {
+    "fine": (60, True), "status-500": (5, True), "cut": (8, True), "reset": (5, True),
+    "status-429": (0.4, True),  # few: each one tells the run to ask less often
     "chunked-cut": (4, True), "closed": (4, True), "garbage": (2, True), "wrong-bytes": (3, True),
     "redirect": (3, True), "missing": (3, False), "always-cut": (1, False), "always-wrong": (1, False),
 }  # fmt: skip
@@ -123,7 +123,7 @@ def soak(entries: int, dest: Path) -> dict[str, Any]:
                     wrong.append(outcome)
         seconds = time.monotonic() - began
         server.drop_connections()
-        server.wait_until(lambda: server.open_connections == 0)
+        server.wait_until(lambda: server.open_connections == 0 and threading.active_count() <= before[1])
         requests = len(server.requests)
         after = (handles(), threading.active_count())
     return {
