@@ -72,7 +72,8 @@ def _finish(task: Task, dest: Path) -> Outcome:
 
 def main() -> None:
     """Measure and print a row for each kind of run."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    shape = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=shape)
     parser.add_argument("lines", nargs="?", type=int, default=1_000_000, metavar="LINES")
     parser.add_argument("--layout", default="flat", metavar="flat|tree")
     parser.add_argument("--only", choices=list(BYTES_A_LINE))
@@ -91,8 +92,9 @@ def main() -> None:
             layout = ["--layout", options.layout]
             cost = bench.run([sys.executable, "-m", "bulkfetch", *command, "list.txt", "-d", "out", *layout])
             speed = options.lines / cost.cpu if cost.cpu else 0.0
-            row = (f"{speed:,.0f} lines/s of CPU", f"{cost.cpu:.1f} s CPU", f"{cost.seconds:.1f} s")
-            print(f"{kind}, {options.lines:,} lines:", *row, f"{cost.peak / 1e6:.0f} MB", cost.problem, sep="  ")
+            row = [f"{speed:,.0f} lines/s of CPU", f"{cost.cpu:.1f} s CPU", f"{cost.seconds:.1f} s"]
+            row += [f"{cost.peak / 1e6:.0f} MB", *filter(None, [cost.problem])]
+            print(f"{kind}, {options.lines:,} lines:", *row, sep="  ")
 
 
 if __name__ == "__main__":
