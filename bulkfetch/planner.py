@@ -28,7 +28,8 @@ _CLOCK_SLACK = 1.0  # seconds; a file's time is taken from a coarser clock than 
 _BOOT_SLACK = 60.0  # seconds; a clock may have been set between two boots
 _AFTER_CRASH = "verified after an unclean end"
 _FINISHED = (Status.FETCHED, Status.UNCHANGED)
-_new_outcome = tuple.__new__  # a re-run makes one for every line, in half the time
+_new = tuple.__new__  # one for every line, made in half the time
+_UNTOUCHED = tuple(Task._field_defaults.values())  # of the fields behind `origin`
 
 
 class Planner:
@@ -40,7 +41,6 @@ class Planner:
         self._config = config
         self._journal = journal
         self._store = store
-        self._layout = config.layout
         if config.layout not in ("flat", "tree"):
             naming.parse_layout(config.layout)  # a broken one is told at once
         self._record = record
@@ -69,6 +69,9 @@ class _Batch:
         self._config = planner._config
         self._journal = planner._journal
         self._store = planner._store
+        self._layout = planner._config.layout
+        self._run = planner._journal.run
+        self._is_quiet = planner._journal.interrupted is None  # every earlier run ended as it should
         self._entries = entries
         self._index = index
         self.pending: list[PendingRow] = []
@@ -79,83 +82,78 @@ class _Batch:
         self.taken_over: list[tuple[bytes, bytes]] = []  # entry key, key of the one whose file it replaces
 
     def run(self) -> list[Task | Outcome]:
-        wanted = [self._name(entry, self._index + i) for i, entry in enumerate(self._entries)]
-        named = [w for w in wanted if not isinstance(w, Failure)]
-        keys = [key for key, _, _ in named]
-        self._rows = self._journal.find(keys, {key: path for key, path, _ in named})
-        self._owners = self._journal.find_paths([path for key, _, path in named if not self._has_name(key)])
-        self._parts = self._journal.find_parts(keys)
+        wanted = [self._name(entry, index) for index, entry in enumerate(self._entries, self._index)]
+        paths = {key: path for key, path, _, failure in wanted if failure is None}
+        self._rows = rows = self._journal.find(paths, paths)
+        new = [path_key for key, _, path_key, _ in wanted if (row := rows.get(key)) is None or not row.owns]
+        self._owners = self._journal.find_paths(new)
+        self._parts = self._journal.find_parts(list(paths))
+        self._bare = self._store.bare_folders(paths.values()) if new else frozenset()
         return [
-            self._refuse(entry, named, _identity(entry, entry.path or ""))
-            if isinstance(named, Failure)
-            else self._plan(entry, *named)
-            for entry, named in zip(self._entries, wanted, strict=True)
+            self._plan(entry, key, path, path_key) if failure is None else self._refuse(entry, failure, key)
+            for entry, (key, path, path_key, failure) in zip(self._entries, wanted, strict=True)
         ]
 
-    def _name(self, entry: Entry, index: int) -> tuple[bytes, str, str] | Failure:
-        """Return identity, wanted destination and its collision key."""
+    def _name(self, entry: Entry, index: int) -> tuple[bytes, str, str, Failure | None]:
+        """Return identity, wanted destination and its collision key, or why it can have none."""
+        request = entry.request.identity() if entry.request else b""
         try:
-            path = naming.plan_path(entry, self._planner._layout, index)
+            path = naming.plan_path(entry, self._layout, index)
         except LineError as exc:
-            return to_failure(exc)
-        return _identity(entry, path), path, naming.collision_key(path)
-
-    def _has_name(self, key: bytes) -> bool:
-        row = self._rows.get(key)
-        return row is not None and row.owns
+            return naming.identity(entry.urls[0], entry.path or "", request), "", "", to_failure(exc)
+        return naming.identity(entry.urls[0], path, request), path, naming.collision_key(path), None
 
     def _plan(self, entry: Entry, key: bytes, wanted: str, path_key: str) -> Task | Outcome:
         row = self._rows.get(key)
-        if key in self._seen or (row is not None and row.run == self._journal.run):
+        if key in self._seen or (row is not None and row.run == self._run):
             return self._skip(entry, key, row.path if row else wanted, "listed before")
         self._seen.add(key)
         if row is not None and row.owns:
             path, holder = row.path, None
-            settled = self._keep_name(key, row.path, path_key if row.path == wanted else None)
+            if path != wanted:
+                path_key = naming.collision_key(path)
+            if self._taken.setdefault(path_key, key) != key:  # an earlier line of this batch got it
+                return self._refuse(entry, in_the_way(path), key)
         else:
             row = None  # what an earlier run said of it holds for no file
             settled = self._settle_name(entry, key, wanted, path_key)
-        if isinstance(settled, Failure):
-            return self._refuse(entry, settled, key)
-        path, holder = settled
+            if isinstance(settled, Failure):
+                return self._refuse(entry, settled, key)
+            path, path_key, holder = settled
         planned = self._decide(entry, key, path, row)
-        if isinstance(planned, Task) and self._planner._record:
-            self.pending.append(PendingRow(key, path, naming.collision_key(path), entry))
+        if isinstance(planned, Task):
+            self.pending.append(PendingRow(key, path, path_key, entry))
             if holder is not None:
                 self.taken_over.append((key, holder))
         return planned
 
-    def _keep_name(self, key: bytes, path: str, path_key: str | None) -> tuple[str, bytes | None] | Failure:
-        """Leave an entry the destination it has, unless an earlier line of this batch got it."""
-        if self._taken.setdefault(path_key or naming.collision_key(path), key) != key:
-            return in_the_way(path)
-        return path, None
-
     def _settle_name(
         self, entry: Entry, key: bytes, wanted: str, path_key: str
-    ) -> tuple[str, bytes | None] | Failure:
+    ) -> tuple[str, str, bytes | None] | Failure:
         """Give a new entry its destination: the one it wants, unless another entry has it (fault N13).
 
-        Returns it with the key of the entry whose file is to be replaced there, if any.
+        Returns it and its collision key, with the key of the entry whose file is to be replaced
+        there, if any.
         """
         owner = self._owners.get(path_key)
         holder = self._taken.get(path_key) or (owner.key if owner else None)
         if holder is None or holder == key:
             self._taken[path_key] = key
-            return wanted, None
+            return wanted, path_key, None
         if entry.path is None:
             path = naming.with_suffix(wanted, key)
             self._renamed.add(key)
-            self._taken[naming.collision_key(path)] = key
-            return path, None
-        if path_key in self._taken or (owner is not None and owner.run == self._journal.run):
+            path_key = naming.collision_key(path)
+            self._taken[path_key] = key
+            return path, path_key, None
+        if path_key in self._taken or (owner is not None and owner.run == self._run):
             return in_the_way(wanted)
         has_file = owner is not None and self._has_file(owner)
         if has_file and owner is not None and not self._may_replace(entry):
             return taken_by(owner)
         self._journal.release_path(holder)  # an older run's entry: the manifest now names another URL for it
         self._taken[path_key] = key
-        return wanted, holder if has_file else None
+        return wanted, path_key, holder if has_file else None
 
     def _has_file(self, owner: PathOwner) -> bool:
         """Say whether what stands at a destination is the file of the entry that has it."""
@@ -171,16 +169,19 @@ class _Batch:
 
     def _decide(self, entry: Entry, key: bytes, path: str, row: Row | None) -> Task | Outcome:
         """Weigh what stands at the destination."""
-        found = self._store.find(path)
-        if found is not None and row is not None and self._is_kept(entry, row, found):
-            return self._already(entry, row)
-        task = self._task(entry, key, path)
+        is_bare = bool(self._bare) and path.rpartition("/")[0] in self._bare
+        found = None if is_bare else self._store.find(path)
         if found is None:
-            return task
+            return self._task(entry, key, path)
+        if row is not None and self._is_kept(entry, row, found):
+            return self._already(entry, row)
+        return self._weigh(entry, self._task(entry, key, path), row, found)
+
+    def _weigh(self, entry: Entry, task: Task, row: Row | None, found: os.stat_result) -> Task | Outcome:
+        """Judge what stands at a destination and is not surely what the entry asks for."""
         if not (stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)):
-            return self._refuse(
-                entry, to_failure(PathRefused(f"{path}: something that is no file has this name")), key
-            )
+            refusal = PathRefused(f"{task.path}: something that is no file has this name")
+            return self._refuse(entry, to_failure(refusal), task.key)
         doubt = self._doubt(found.st_ctime)
         is_torn = self._is_torn(found.st_ctime)
         if row is not None and may_be_intact(row, found.st_size, found.st_mtime_ns):
@@ -193,7 +194,7 @@ class _Batch:
             return task._replace(check=check, replace=True)
         if row is not None and (row.size is not None or (doubt and row.state is Status.PENDING)):
             return task._replace(replace=True)  # ours, and no longer what the manifest asks for
-        return self._judge_foreign(entry, task, key)
+        return self._judge_foreign(entry, task)
 
     def _doubt(self, changed: float) -> Interruption | None:
         """Return the runs that did not end as they should, if one of them may have renamed a file then."""
@@ -211,7 +212,9 @@ class _Batch:
             return False
         if row.size is None or not is_intact(row, found.st_size, found.st_mtime_ns):
             return False
-        return not self._is_torn(found.st_ctime) and is_as_promised(entry, row)
+        if not (self._is_quiet or not self._is_torn(found.st_ctime)):
+            return False
+        return not declares(entry) or is_as_promised(entry, row)
 
     def _is_torn(self, changed: float) -> bool:
         """Say whether the machine went down before all of a file changed then was surely on disk."""
@@ -222,7 +225,7 @@ class _Batch:
         """Keep what an earlier run finished."""
         self.touched.append(row.key)
         name, _, digest = row.digest.partition(":")
-        return _new_outcome(Outcome, (
+        return _new(Outcome, (
             entry, Status.SKIPPED, row.path, redact_url(entry.urls[0]), "", row.size, 0,
             digest if name == "sha256" else "", row.digest, row.etag, row.last_modified, 0, 0, 0.0,
             None, "already fetched", (), row.key,
@@ -238,7 +241,7 @@ class _Batch:
         check = Check(row.size, digests, reason) if digests else None  # without one only fetching tells
         return task._replace(check=check, replace=True)
 
-    def _judge_foreign(self, entry: Entry, task: Task, key: bytes) -> Task | Outcome:
+    def _judge_foreign(self, entry: Entry, task: Task) -> Task | Outcome:
         """Apply `existing` to a file that no run of ours wrote."""
         policy = self._config.existing
         if policy == "overwrite":
@@ -246,22 +249,20 @@ class _Batch:
         if policy == "verify" and declares(entry):
             return task._replace(check=declared(entry, "verified"), replace=True)
         if policy == "fail":
-            return self._refuse(entry, to_failure(DestinationTaken("a file is already there")), key)
-        return self._skip(entry, key, task.path, "a file is already there")
+            return self._refuse(entry, to_failure(DestinationTaken("a file is already there")), task.key)
+        return self._skip(entry, task.key, task.path, "a file is already there")
 
     def _task(self, entry: Entry, key: bytes, path: str) -> Task:
         url = entry.urls[0]
         if "@" in url:
             url = split_userinfo(url)[0]
-        part = self._parts.get(key, NO_PART) if self._parts else NO_PART
-        return Task(entry, key, path, url, origin_of(url), renamed=key in self._renamed, part=part)
+        task = _new(Task, (entry, key, path, url, origin_of(url), *_UNTOUCHED))
+        if key in self._renamed or key in self._parts:
+            task = task._replace(renamed=key in self._renamed, part=self._parts.get(key, NO_PART))
+        return task
 
     def _skip(self, entry: Entry, key: bytes, path: str, reason: str) -> Outcome:
         return Outcome(entry, Status.SKIPPED, path, redact_url(entry.urls[0]), reason=reason, key=key)
 
     def _refuse(self, entry: Entry, failure: Failure, key: bytes) -> Outcome:
         return Outcome(entry, Status.FAILED, entry.path, redact_url(entry.urls[0]), failure=failure, key=key)
-
-
-def _identity(entry: Entry, path: str) -> bytes:
-    return naming.identity(entry.urls[0], path, entry.request.identity() if entry.request else b"")

@@ -7,7 +7,9 @@ memory, and a crash costs nothing but reading the youngest rows again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import sys
+from array import array
+from collections.abc import Collection, Iterable, Sequence
 from hashlib import blake2b
 
 from bulkfetch.journal import schema
@@ -15,6 +17,7 @@ from bulkfetch.journal.database import Database
 from bulkfetch.naming import collision_key
 
 _WAITING = 8 * 1024  # rows whose names wait in memory: some 2 MiB
+KEY_SIZE = 16  # bytes
 _NAMED = "named"  # in `meta`: the highest row whose names are written
 
 
@@ -28,21 +31,20 @@ class Names:
         self._paths: dict[int, int] = {}
         self._looked_up: dict[bytes, int] = {}  # by the last query; what was found is asked for again
         self._absent: set[bytes] = set()  # what that query did not find; who adds one looks here no more
+        self._hashes: dict[str, int] = {}  # of the destinations asked for last, which are claimed next
         self._named = 0
         self._last = -1  # highest row; -1: not loaded
 
-    def find(self, keys: Iterable[bytes]) -> dict[bytes, int]:
+    def find(self, keys: Collection[bytes]) -> dict[bytes, int]:
         """Return the rows of the keys that have one."""
         self._load()
-        found, missing = {}, []
-        for key in keys:
-            number = self._keys.get(key) or self._looked_up.get(key)
-            if number is None:
-                missing.append(key)
-            else:
-                found[key] = number
+        waiting, looked_up = self._keys, self._looked_up
+        found = {
+            key: number for key in keys if (number := waiting.get(key) or looked_up.get(key)) is not None
+        }
+        missing = [key for key in keys if key not in found] if len(found) < len(keys) else []
         if missing and self._named and not self._absent.issuperset(missing):
-            rows = self._database.fetch_many(schema.FIND_IDS, [_hash_key(key) for key in missing])
+            rows = self._database.fetch_many(schema.FIND_IDS, hash_keys(missing))
             wanted = set(missing)
             self._looked_up = {key: number for key, number in rows if key in wanted}
             self._absent = wanted.difference(self._looked_up)
@@ -53,10 +55,11 @@ class Names:
         """Take note of rows just found, which are asked for again."""
         self._looked_up = numbers
 
-    def find_paths(self, path_keys: Iterable[str]) -> list[int]:
+    def find_paths(self, path_keys: Collection[str]) -> list[int]:
         """Return the rows that may have these destinations."""
         self._load()
-        hashes = [hash_path(path_key) for path_key in path_keys]
+        self._hashes = dict(zip(path_keys, hash_paths(path_keys), strict=True))
+        hashes = self._hashes.values()
         found = [self._paths[value] for value in hashes if value in self._paths]
         missing = [value for value in hashes if value not in self._paths]
         if missing and self._named:
@@ -79,7 +82,9 @@ class Names:
 
     def claim(self, path_key: str, number: int) -> None:
         """Give a destination to a row."""
-        value = hash_path(path_key)
+        value = self._hashes.get(path_key)
+        if value is None:
+            [value] = hash_paths([path_key])
         if number > self._named:
             self._paths[value] = number
         else:  # nobody would look at this row again after a crash
@@ -90,8 +95,8 @@ class Names:
         """Write what waits if it is much; part of the open transaction."""
         if not self._keys or (len(self._keys) < self._waiting and not all_of_them):
             return
-        names = [(_hash_key(key), number) for key, number in self._keys.items()]
-        self._database.write_many(schema.ADD_NAMES, sorted([*names, *self._paths.items()]))
+        names = dict(zip(hash_keys(self._keys), self._keys.values(), strict=True)) | self._paths
+        self._database.write_many(schema.ADD_NAMES, [(value, names[value]) for value in sorted(names)])
         self._database.write("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (_NAMED, self._last))
         self._named = self._last
         self._keys.clear()
@@ -107,17 +112,27 @@ class Names:
         if named and isinstance(named[0][0], int):
             self._named = max(0, min(named[0][0], self._last))
         for number, key, path, owns in fetch(schema.UNNAMED, (self._named,)):
-            if isinstance(key, bytes):
+            if isinstance(key, bytes) and len(key) == KEY_SIZE:
                 self._keys[key] = number
             if owns == 1 and isinstance(path, str):
-                self._paths[hash_path(collision_key(path))] = number
+                [value] = hash_paths([collision_key(path)])
+                self._paths[value] = number
 
 
-def hash_path(path_key: str) -> int:
-    """Return 64 bits that stand for a collision key."""
-    digest = blake2b(path_key.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
+def hash_paths(path_keys: Iterable[str]) -> list[int]:
+    """Return the 64 bits that stand for each collision key."""
+    encoded = (path_key.encode("utf-8", "surrogatepass") for path_key in path_keys)
+    return _numbers(b"".join([blake2b(text, digest_size=8).digest() for text in encoded]))
 
 
-def _hash_key(key: bytes) -> int:
-    return int.from_bytes(key[:8], "big", signed=True)
+def hash_keys(keys: Iterable[bytes]) -> list[int]:
+    """Return the first 64 bits of each key, of `KEY_SIZE` bytes."""
+    return _numbers(b"".join(keys))[:: KEY_SIZE // 8]
+
+
+def _numbers(data: bytes) -> list[int]:
+    """Return 64 bits after 64 bits as signed numbers, their first byte the highest."""
+    numbers = array("q", data)
+    if sys.byteorder == "little":
+        numbers.byteswap()
+    return numbers.tolist()

@@ -22,6 +22,8 @@ _INDEX_FORMAT = re.compile(r"(?:0?[0-9]{1,2})?d?")
 _TEXT_FORMAT = re.compile(r"(?:\.[0-9]{1,3})?")
 _PORTS = {"http": "80", "https": "443"}
 _PLAIN_URL = re.compile(rf"https?://[^/?#]++/(?:[^/?#]++/)*+({PLAIN.pattern})")
+_PLAIN_ABOVE = re.compile(r"https?://[^/?#]++(?:/[^/?#]++)*+")
+_SHORT = 1000  # characters of a URL that make no path too long, however they are encoded
 _SCRIPT = re.compile(r"\.(?:php[0-9]?|phtml|aspx?|ashx|jspx?|cgi|cfm|pl|do|action|fcgi)$", re.IGNORECASE)
 _TYPE = re.compile(r"[^.]\.(?=[A-Za-z0-9]*[A-Za-z])[A-Za-z0-9]{1,10}$")
 _INDEX = "index"  # for a URL that ends in "/", as every web server reads it
@@ -63,8 +65,14 @@ def plan_path(entry: Entry, layout: str = "flat", index: int = 0) -> str:
     """
     if entry.path is not None:
         return checked_path(entry.path)
-    if layout == "flat" and (name := _plain_name(entry.urls[0])):
-        return name
+    url = entry.urls[0]
+    if path := _plain_name(url) if layout == "flat" else _plain_path(url) if layout == "tree" else "":
+        return path
+    return _plan_slowly(entry, layout, index)
+
+
+def _plan_slowly(entry: Entry, layout: str, index: int) -> str:
+    """Return the destination of an entry without a path of its own, whatever its URL looks like."""
     address = _parse_address(entry.urls[0])
     if layout == "flat":
         return _off_home(clean_segment(address.name))
@@ -104,6 +112,23 @@ def _plain_name(url: str) -> str:
     """Return the last segment of most URLs; "" where it takes a closer look to name a file."""
     match = _PLAIN_URL.fullmatch(url)
     return match[1] if match is not None and not is_reserved(match[1]) else ""
+
+
+def _plain_path(url: str) -> str:
+    """Return where most URLs go in a tree; "" where it takes a closer look."""
+    above, _, name = url.rpartition("/")
+    if PLAIN.fullmatch(name) is None or is_reserved(name):
+        return ""
+    folder = _plain_folder(above)
+    return f"{folder}/{name}" if folder else ""
+
+
+@lru_cache(maxsize=1024)
+def _plain_folder(above: str) -> str:
+    """Return the folder in a tree of all plain names behind `above`; "" where each needs a closer look."""
+    if len(above) > _SHORT or _PLAIN_ABOVE.fullmatch(above) is None:
+        return ""
+    return _plan_slowly(Entry((f"{above}/x",)), "tree", 0).removesuffix("/x")
 
 
 def _off_home(first: str) -> str:

@@ -8,7 +8,8 @@ import itertools
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bulkfetch.errors import DestinationTaken, DiskFailed, DiskUnusable, PathRefused, from_os_error
@@ -220,6 +221,20 @@ class LocalStore:
             return os.lstat(f"{self._root}/{path}")
         except OSError:
             return None
+
+    def bare_folders(self, paths: Iterable[str]) -> frozenset[str]:
+        """Return the folders of several `paths` that are not there, or hold nothing but our own."""
+        folders = Counter([path.rpartition("/")[0] for path in paths])
+        return frozenset(folder for folder, count in folders.items() if count > 1 and self._is_bare(folder))
+
+    def _is_bare(self, folder: str) -> bool:
+        try:
+            with os.scandir(f"{self._root}/{folder}") as rows:
+                return all(not folder and row.name == STATE for row in rows)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
 
     def read(self, path: str) -> Iterator[bytes]:
         """Yield the bytes of a finished file; raises `DiskFailed`."""

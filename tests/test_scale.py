@@ -1,0 +1,105 @@
+"""What is done at once for many lines comes to the same as what is done for each."""
+
+from __future__ import annotations
+
+import os
+import sys
+from hashlib import blake2b
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks import scale
+from bulkfetch.errors import LineError
+from bulkfetch.journal.names import hash_keys, hash_paths
+from bulkfetch.models import Entry
+from bulkfetch.naming import layouts, plan_path
+from bulkfetch.store import STATE, LocalStore
+
+ODD = (
+    *("", ".", "..", "a", "a.txt", "con", "NUL.txt", "aux.d", "com1", ".git", ".bulkfetch", "bulkfe~1"),
+    *("~", "-rf", "x.", "x ", "a%2Fb", "%2e%2e", "caf%C3%A9", "%FF", "a|b", "n" * 192, "n" * 300, "é"),
+)
+HOSTS = ("h", "con", "h:80", "h:443", "h:8080", "u@h", "[::1]", "[::1]:8080", "a.example.com", "-h")
+SEGMENTS = st.one_of(
+    st.sampled_from(ODD),
+    st.text("aAbclnp019._~@+=,- %:;*?#&\\|é\u202e", max_size=12),
+)
+URLS = st.builds(
+    lambda scheme, host, folders, end: f"{scheme}://{'/'.join([host, *folders])}{end}",
+    st.sampled_from(["http", "https"]),
+    st.sampled_from(HOSTS),
+    st.lists(SEGMENTS, max_size=5),
+    st.sampled_from(["", "/", "?a=b/c.txt", "#x/y", "?key=s/e"]),
+)
+
+
+def named(plan, *arguments):
+    try:
+        return plan(*arguments)
+    except LineError as exc:
+        return type(exc), str(exc)
+
+
+@pytest.mark.parametrize("layout", ["flat", "tree"])
+@given(url=URLS)
+def test_a_plain_url_gets_the_name_a_closer_look_gives(layout, url):
+    entry = Entry((url,))
+    assert named(plan_path, entry, layout) == named(layouts._plan_slowly, entry, layout, 0)
+
+
+@pytest.mark.parametrize("layout", ["flat", "tree"])
+def test_a_folder_too_long_to_be_remembered_is_refused_as_ever(layout):
+    for length in (950, 1000, 1001, 3900, 3990, 4100):
+        entry = Entry((f"https://h/{'%FF/' * (length // 4)}{'n' * 190}.txt",))
+        assert named(plan_path, entry, layout) == named(layouts._plan_slowly, entry, layout, 0)
+
+
+@given(st.lists(st.binary(min_size=16, max_size=16)))
+def test_keys_are_known_by_their_first_64_bits(keys):
+    assert hash_keys(keys) == [int.from_bytes(key[:8], "big", signed=True) for key in keys]
+
+
+@given(st.lists(st.text()))
+def test_destinations_are_known_by_64_bits_of_a_digest(paths):
+    digests = [blake2b(path.encode("utf-8", "surrogatepass"), digest_size=8).digest() for path in paths]
+    assert hash_paths(paths) == [int.from_bytes(digest, "big", signed=True) for digest in digests]
+
+
+def test_nothing_stands_in_a_bare_folder(tmp_path):
+    dest = tmp_path / "dest"
+    for folder in ("empty", "full", "deep/er"):
+        (dest / folder).mkdir(parents=True)
+    (dest / "full" / "A.txt").write_text("")
+    (dest / "file").write_text("")
+    (dest / "full" / STATE).mkdir()
+    folders = ["", "empty", "full", "deep", "deep/er", "gone", "gone/er", "file"]
+    if hasattr(os, "symlink") and sys.platform != "win32":
+        (dest / "link").symlink_to("full")
+        (dest / "dangling").symlink_to("gone")
+        folders += ["link", "dangling"]
+    store = LocalStore(dest)
+    paths = [f"{folder}/{name}".lstrip("/") for folder in folders for name in ("a.txt", "A.txt")]
+    bare = store.bare_folders(paths)
+    assert {"empty", "deep/er", "gone", "gone/er"} <= bare
+    assert bare.isdisjoint({"", "full", "deep", "link"})
+    assert [path for path in paths if path.rpartition("/")[0] in bare and store.find(path)] == []
+
+
+def test_a_destination_with_nothing_but_our_state_is_bare(tmp_path):
+    store = LocalStore(tmp_path)
+    store.prepare()
+    assert store.bare_folders(["a", "b", "d/a"]) == {""}  # one file alone is looked for itself
+    (tmp_path / "other").write_text("")
+    assert store.bare_folders(["a", "b"]) == frozenset()
+    store.close()
+
+
+def test_the_benchmark_of_lines_measures_both_kinds_of_run(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["scale", "300", "--layout", "tree", "--scratch", str(tmp_path)])
+    scale.main()
+    rows = capsys.readouterr().out.splitlines()
+    assert [row.split(",")[0] for row in rows] == ["plan", "again"]
+    assert all(row.endswith("MB") for row in rows), rows  # no problem told
+    assert list(tmp_path.iterdir()) == []
