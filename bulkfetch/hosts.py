@@ -11,12 +11,11 @@ from bulkfetch.allowance import Allowance
 from bulkfetch.models import Attempt, Failure, Origin, Task
 from bulkfetch.pacing import Pacer
 from bulkfetch.retry import RetryPolicy
+from bulkfetch.spacing import find_next
 
 PROBE_AFTER = 5  # connect or DNS failures in a row after which one attempt at a time probes the host
 _GROW_AFTER = 20  # successes in a row for one more connection
 _BATCH_SECONDS = 0.02  # how long tasks may wait behind one another on a connection
-_LATENESS = 1.0  # of a spacing; what is longer is a pause, and not made up for
-_JITTER = 0.1  # of a spacing, so that many clients do not ask in step
 _PACE_OVER = 8  # attempts over which the pace is smoothed
 _SMALL = 256 * 1024  # bytes; what is declared larger gets a worker to itself
 _SHRINK_EVERY = 1.0  # seconds; answers to requests already under way count once
@@ -91,7 +90,7 @@ class HostSlot:
     def start(self, now: float, chance: Callable[[], float]) -> Task:
         """Hand out the next task."""
         if self.spacing:
-            self._space(self._find_spacing(now), now, chance())
+            self.not_before = find_next(self.not_before, self._find_spacing(now), now, chance())
         if self.allowance is not None:
             self.allowance.start(now)
         self.active += 1
@@ -109,11 +108,6 @@ class HostSlot:
         if self.pacer is not None and self.pacer.is_pacing:
             self.spacing = max(self.limits.spacing, self.pacer.spacing(now))
         return self.spacing
-
-    def _space(self, spacing: float, now: float, chance: float) -> None:
-        """Set when the next may start: steadily, so that our own lateness does not slow the pace."""
-        due = self.not_before if now - self.not_before <= spacing * _LATENESS else now
-        self.not_before = due + spacing * (1.0 + _JITTER * (chance - 0.5))
 
     def refused(self, now: float) -> Failure | None:
         """Return why nothing may be asked of this host now."""

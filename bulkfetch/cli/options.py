@@ -31,6 +31,7 @@ _SOURCES = (
 _POLICY = (
     click.option("-j", "--jobs", type=click.IntRange(1, 1024), default=16, help="Worker threads (default 16)."),
     click.option("--per-host", type=click.IntRange(1, 1024), default=6, help="Connections per host (default 6)."),
+    click.option("--rate", type=RATE, help="Requests of the whole run, e.g. 50/s (default: none)."),
     click.option("--host-rate", type=RATE, help="Requests per host, e.g. 5/s, 100/m (default: none)."),
     click.option("--limit-rate", type=SIZE, help="Bytes per second for the whole run, e.g. 20M (default: none)."),
     click.option("--segments", type=RANGES, default=1, help="Ranges in flight for one large file, within --per-host; or auto (default 1)."),
