@@ -133,6 +133,14 @@ class Shared(Protocol):
         """What the ranges are asked of."""
 
     @property
+    def hops(self) -> int:
+        """The redirects that led there."""
+
+    @property
+    def came_from_public(self) -> bool:
+        """Whether a server at a public address gave one of them."""
+
+    @property
     def part(self) -> PartInfo:
         """What is stored by now."""
 

@@ -79,7 +79,7 @@ def _fetch(
             return reply, None
         try:
             plan = _plan(task, context, body, reply, asked_range=bool(asked))
-            is_shared = ranges.begin(body, reply.head, plan, trail.url)
+            is_shared = ranges.begin(body, reply.head, plan, trail)
             if is_shared:
                 ranges.receive(reply)
             else:
@@ -118,7 +118,7 @@ def _fetch_range(
         ranges.check_moved()
         return reply, None
     try:
-        ranges.accept(reply, trail.url)
+        ranges.accept(reply, trail)
         ranges.receive(reply)
     except errors.TransferError as exc:
         reply.close()
