@@ -178,20 +178,22 @@ class HostSlot:
             wait = policy.delay(probes + 1, 0.5 + chance / 2)
             self.cooling_until = max(self.cooling_until, now + wait)
 
-    def deny(self, failure: Failure, *, shown: bool = False) -> Failure:
+    def deny(self, failure: Failure, *, own: bool = False) -> Failure:
         """Count a refusal of who we are; returns it with its reason. Past some in a row nothing is asked.
 
         A host that gets no credentials has nothing to be wrong about, and one that has granted something
-        may well forbid the rest: a 403 from either is about that entry alone. `shown`: the entry had
-        credentials of its own.
+        may well forbid the rest: a 403 from either is about that entry alone. `own`: the credentials were
+        the entry's, and say nothing of those of others.
         """
         status = failure.status_code
+        is_proxy = status == 407
+        if not (is_proxy or own or failure.unasked or self.limits.has_credentials):
+            return replace(failure, anonymous=True)
         is_granted = self.pace > 0 and status == 403
-        shown = shown or self.limits.has_credentials
-        if failure.unasked or (status != 407 and (not shown or is_granted)):
+        if failure.unasked or (not is_proxy and (own or is_granted)):
             return failure
         self.denials += 1
-        what = "the proxy" if status == 407 else str(self.origin)
+        what = "the proxy" if is_proxy else str(self.origin)
         text = f"{what} refuses the credentials configured for it: {failure.message}"
         if self.denials >= _MOST_DENIALS:
             told = f"{text}, {self.denials} times in a row: nothing more is asked of this host"

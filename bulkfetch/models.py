@@ -236,6 +236,7 @@ class Failure:
     retryable: bool = False
     fatal: bool = False  # the run cannot go on (a full disk)
     unasked: bool = False  # the credentials are not there: no server has refused them
+    anonymous: bool = False  # no credentials were given that a server could have refused
 
     def to_record(self) -> dict[str, Any]:
         """Return the `failure` object of outcome and failures records."""
@@ -273,7 +274,7 @@ class Attempt(NamedTuple):
     started: float = 0.0  # monotonic
     rate_limit: RateLimit | None = None  # what the last answer told of
     crawl_delay: float | None = None  # seconds between requests by robots.txt; None: it was not asked
-    has_credentials: bool = False  # of the entry's own, in its URL or its header fields
+    has_credentials: bool = False  # refused: of the entry's own, in its URL or its header fields
 
 
 class Outcome(NamedTuple):

@@ -352,7 +352,7 @@ class Scheduler:
 
     def _settle_failed(self, slot: HostSlot, task: Task, attempt: Attempt, now: float) -> Step:
         if attempt.failure is not None and attempt.failure.kind == "auth":
-            attempt = attempt._replace(failure=slot.deny(attempt.failure, shown=attempt.has_credentials))
+            attempt = attempt._replace(failure=slot.deny(attempt.failure, own=attempt.has_credentials))
         cooldown = self._judge_host(slot, attempt, now)
         dropped = self._drop_all(slot, now)
         step = self._try_again(slot, task, attempt, now)

@@ -61,7 +61,7 @@ def run_attempt(task: Task, context: Context) -> Attempt:
         started=started,
         rate_limit=trail.rate_limit,
         crawl_delay=trail.crawl_delay,
-        has_credentials=trail.has_credentials,
+        has_credentials=failure is not None and failure.kind == "auth" and trail.has_own_credentials(),
     )
 
 
