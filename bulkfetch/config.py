@@ -18,7 +18,7 @@ USER_AGENT = f"bulkfetch/{__version__}"
 _BOUNDS: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     (("jobs", "per_host", "window"), lambda value: value >= 1, "be at least 1"),
     (
-        ("connect_timeout", "idle_timeout", "host_rate", "limit_rate", "deadline", "entry_deadline"),
+        ("connect_timeout", "idle_timeout", "rate", "host_rate", "limit_rate", "deadline", "entry_deadline"),
         lambda value: value > 0,
         "be more than 0",
     ),
@@ -39,6 +39,7 @@ class FetchConfig:
     existing: str = "skip"  # for a file there that no earlier run of ours wrote
     jobs: int = 16
     per_host: int = 6
+    rate: float | None = None  # requests per second for the whole run
     host_rate: float | None = None  # requests per second and host
     limit_rate: float | None = None  # bytes per second for the whole run
     segments: int | str = 1  # ranges of one large file in flight at once; "auto": as many as seem to pay

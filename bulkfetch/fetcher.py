@@ -157,7 +157,7 @@ class Fetcher:
     def sizes(self, tasks: Iterable[Task]) -> Iterator[Sized]:
         """Ask for the size of every task by HEAD, within the limits of a run; nothing is stored."""
         config, policies = self.config, self._policies
-        return measure_all(tasks, config, policies, Scheduler(make_limits(config, policies)))
+        return measure_all(tasks, config, policies, _make_scheduler(config, policies))
 
     def _iterate(self, journal: Journal, entries: Iterator[Entry | BadLine]) -> Generator[Outcome]:
         if not self._busy.acquire(blocking=False):
@@ -176,7 +176,7 @@ class Fetcher:
         self.summary = summary = Summary(dest=str(config.dest))
         journal.begin_run()
         self._store.sweep(journal.all_tokens())
-        scheduler = Scheduler(make_limits(config, self._policies))
+        scheduler = _make_scheduler(config, self._policies)
         run = Run(
             config,
             journal=journal,
@@ -289,6 +289,10 @@ def fetch_one(url: str, config: FetchConfig, policies: Policies) -> Outcome:
 def _fetch(config: FetchConfig, source: Source, policies: Iterable[PolicyFile]) -> Iterator[Outcome]:
     with Fetcher(config, policies=policies) as fetcher:
         yield from fetcher.run(source)
+
+
+def _make_scheduler(config: FetchConfig, policies: Policies) -> Scheduler:
+    return Scheduler(make_limits(config, policies), rate=config.rate)
 
 
 def _end_of_program(parts: contextlib.ExitStack) -> Callable[[], bool]:

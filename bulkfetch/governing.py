@@ -14,7 +14,7 @@ from bulkfetch.hosts import HostLimits, HostSlot
 from bulkfetch.models import Origin
 from bulkfetch.policy import NO_COOKIES, HostPolicy, Policies
 from bulkfetch.retry import RetryPolicy
-from bulkfetch.safetext import CREDENTIAL_FIELDS, redact
+from bulkfetch.safetext import redact, sounds_secret
 from bulkfetch.secrets import Secret
 
 _MOST_TOLD = 1000  # hosts
@@ -22,7 +22,7 @@ _MOST_TOLD = 1000  # hosts
 
 def make_limits(config: FetchConfig, policies: Policies) -> Callable[[Origin], HostLimits]:
     """Return a function that says how an origin may be asked."""
-    shows_itself = any(name.lower() in CREDENTIAL_FIELDS for name, _ in config.headers)
+    shows_itself = any(sounds_secret(name) for name, _ in config.headers)
 
     def limits_of(origin: Origin) -> HostLimits:
         policy = policies.for_origin(origin)
@@ -77,7 +77,7 @@ def has_credentials(policy: HostPolicy) -> bool:
         or policy.login is not None
         or policy.client_cert is not None
         or policy.cookies != NO_COOKIES
-        or any(isinstance(value, Secret) or name.lower() in CREDENTIAL_FIELDS for name, value in fields)
+        or any(isinstance(value, Secret) or sounds_secret(name) for name, value in fields)
     )
 
 

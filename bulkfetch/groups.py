@@ -59,6 +59,7 @@ def as_range(task: Task, share: Shared) -> Task:
     if task.share is share:
         return task
     again = task._replace(share=share, url=share.url, part=NO_PART, check=None)
+    again = again._replace(hops=share.hops, came_from_public=share.came_from_public)
     return again._replace(attempt=1, failures=0, stale=0, received=0)
 
 

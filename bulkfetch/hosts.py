@@ -11,12 +11,11 @@ from bulkfetch.allowance import Allowance
 from bulkfetch.models import Attempt, Failure, Origin, Task
 from bulkfetch.pacing import Pacer
 from bulkfetch.retry import RetryPolicy
+from bulkfetch.spacing import find_next
 
 PROBE_AFTER = 5  # connect or DNS failures in a row after which one attempt at a time probes the host
 _GROW_AFTER = 20  # successes in a row for one more connection
 _BATCH_SECONDS = 0.02  # how long tasks may wait behind one another on a connection
-_LATENESS = 1.0  # of a spacing; what is longer is a pause, and not made up for
-_JITTER = 0.1  # of a spacing, so that many clients do not ask in step
 _PACE_OVER = 8  # attempts over which the pace is smoothed
 _SMALL = 256 * 1024  # bytes; what is declared larger gets a worker to itself
 _SHRINK_EVERY = 1.0  # seconds; answers to requests already under way count once
@@ -91,7 +90,7 @@ class HostSlot:
     def start(self, now: float, chance: Callable[[], float]) -> Task:
         """Hand out the next task."""
         if self.spacing:
-            self._space(self._find_spacing(now), now, chance())
+            self.not_before = find_next(self.not_before, self._find_spacing(now), now, chance())
         if self.allowance is not None:
             self.allowance.start(now)
         self.active += 1
@@ -109,11 +108,6 @@ class HostSlot:
         if self.pacer is not None and self.pacer.is_pacing:
             self.spacing = max(self.limits.spacing, self.pacer.spacing(now))
         return self.spacing
-
-    def _space(self, spacing: float, now: float, chance: float) -> None:
-        """Set when the next may start: steadily, so that our own lateness does not slow the pace."""
-        due = self.not_before if now - self.not_before <= spacing * _LATENESS else now
-        self.not_before = due + spacing * (1.0 + _JITTER * (chance - 0.5))
 
     def refused(self, now: float) -> Failure | None:
         """Return why nothing may be asked of this host now."""
@@ -184,20 +178,22 @@ class HostSlot:
             wait = policy.delay(probes + 1, 0.5 + chance / 2)
             self.cooling_until = max(self.cooling_until, now + wait)
 
-    def deny(self, failure: Failure, *, shown: bool = False) -> Failure:
+    def deny(self, failure: Failure, *, own: bool = False) -> Failure:
         """Count a refusal of who we are; returns it with its reason. Past some in a row nothing is asked.
 
         A host that gets no credentials has nothing to be wrong about, and one that has granted something
-        may well forbid the rest: a 403 from either is about that entry alone. `shown`: the entry had
-        credentials of its own.
+        may well forbid the rest: a 403 from either is about that entry alone. `own`: the credentials were
+        the entry's, and say nothing of those of others.
         """
         status = failure.status_code
+        is_proxy = status == 407
+        if not (is_proxy or own or failure.unasked or self.limits.has_credentials):
+            return replace(failure, anonymous=True)
         is_granted = self.pace > 0 and status == 403
-        shown = shown or self.limits.has_credentials
-        if failure.unasked or (status != 407 and (not shown or is_granted)):
+        if failure.unasked or (not is_proxy and (own or is_granted)):
             return failure
         self.denials += 1
-        what = "the proxy" if status == 407 else str(self.origin)
+        what = "the proxy" if is_proxy else str(self.origin)
         text = f"{what} refuses the credentials configured for it: {failure.message}"
         if self.denials >= _MOST_DENIALS:
             told = f"{text}, {self.denials} times in a row: nothing more is asked of this host"

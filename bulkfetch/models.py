@@ -133,6 +133,14 @@ class Shared(Protocol):
         """What the ranges are asked of."""
 
     @property
+    def hops(self) -> int:
+        """The redirects that led there."""
+
+    @property
+    def came_from_public(self) -> bool:
+        """Whether a server at a public address gave one of them."""
+
+    @property
     def part(self) -> PartInfo:
         """What is stored by now."""
 
@@ -232,6 +240,7 @@ class Failure:
     retryable: bool = False
     fatal: bool = False  # the run cannot go on (a full disk)
     unasked: bool = False  # the credentials are not there: no server has refused them
+    anonymous: bool = False  # no credentials were given that a server could have refused
 
     def to_record(self) -> dict[str, Any]:
         """Return the `failure` object of outcome and failures records."""
@@ -269,7 +278,7 @@ class Attempt(NamedTuple):
     started: float = 0.0  # monotonic
     rate_limit: RateLimit | None = None  # what the last answer told of
     crawl_delay: float | None = None  # seconds between requests by robots.txt; None: it was not asked
-    has_credentials: bool = False  # of the entry's own, in its URL or its header fields
+    has_credentials: bool = False  # refused: of the entry's own, in its URL or its header fields
 
 
 class Outcome(NamedTuple):

@@ -220,7 +220,7 @@ class Run:
         while self._scheduler.active < self._config.jobs:
             task = self._scheduler.take(now)
             if task is None:
-                self._is_starved = True
+                self._is_starved = not self._scheduler.is_held  # other hosts would have to wait as well
                 return
             batch = [task, *self._scheduler.take_along(task, _BATCH)]
             self._engine.submit([self._started(each, now) for each in batch])

@@ -17,6 +17,7 @@ from bulkfetch.groups import Group, as_range, is_stale
 from bulkfetch.hosts import HostLimits, HostSlot
 from bulkfetch.models import Attempt, Failure, Origin, PartInfo, Sharing, Task
 from bulkfetch.retry import count_failure
+from bulkfetch.spacing import find_next
 from bulkfetch.urls import origin_of, split_userinfo
 
 _THROTTLES = frozenset({"throttled"})
@@ -88,13 +89,21 @@ class Scheduler:
 
     Args:
         limits: how an origin may be asked; looked up once for each.
+        rate: requests a second over all origins; None: as they come.
         chance: random numbers in [0, 1).
     """
 
     def __init__(
-        self, limits: Callable[[Origin], HostLimits], *, chance: Callable[[], float] = random.random
+        self,
+        limits: Callable[[Origin], HostLimits],
+        *,
+        rate: float | None = None,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         self._limits = limits
+        self._spacing = 1.0 / rate if rate else 0.0  # seconds between the starts of two requests
+        self._not_before = 0.0  # monotonic; next start by the rate
+        self._held_until: float | None = None  # `take` found tasks that wait for the rate alone
         self._chance = chance
         self._slots: dict[Origin, HostSlot] = {}
         self._ring: deque[HostSlot] = deque()  # slots that may have a task to start, longest-waiting first
@@ -123,13 +132,19 @@ class Scheduler:
     def take(self, now: float) -> Task | None:
         """Return a task that may start now, counted against its origin; None when none may."""
         self._wake(now)
+        self._held_until = None
         while self._ring:
+            if self._spacing and now < self._not_before:
+                self._held_until = self._not_before
+                return None
             slot = self._ring.popleft()
             slot.in_ring = False
             if not slot.can_start(now):
                 self._offer(slot, now)
                 continue
             task = slot.start(now, self._chance)
+            if self._spacing:
+                self._not_before = find_next(self._not_before, self._spacing, now, self._chance())
             self.queued -= 1
             self.active += 1
             self._offer(slot, now)
@@ -138,6 +153,8 @@ class Scheduler:
 
     def take_along(self, task: Task, most: int) -> list[Task]:
         """Return up to `most` tasks that follow `task`, just taken, in the same slot; often none."""
+        if self._spacing:
+            return []
         batch = self._slots[task.origin].ride_along(most)
         self.queued -= len(batch)
         return batch
@@ -173,7 +190,15 @@ class Scheduler:
 
     def next_time(self) -> float | None:
         """Return the monotonic time at which something may become ready by itself."""
-        return self._timers[0][0] if self._timers else None
+        times = [self._timers[0][0]] if self._timers else []
+        if self._held_until is not None:
+            times.append(self._held_until)
+        return min(times, default=None)
+
+    @property
+    def is_held(self) -> bool:
+        """Say whether tasks are ready and wait for the rate of the whole run."""
+        return self._held_until is not None
 
     def settle(self, task: Task, attempt: Attempt, now: float, *, frees: bool = True) -> Step:
         """Take back a task after an attempt and say what becomes of it; `frees`: its slot is free again."""
@@ -209,6 +234,7 @@ class Scheduler:
         """Remove and return every task that has not been started."""
         tasks = [task for _, _, _, task in self._timers if task is not None]
         self._timers.clear()
+        self._held_until = None
         for slot in self._slots.values():
             tasks.extend(slot.ready)
             slot.ready.clear()
@@ -325,7 +351,7 @@ class Scheduler:
 
     def _settle_failed(self, slot: HostSlot, task: Task, attempt: Attempt, now: float) -> Step:
         if attempt.failure is not None and attempt.failure.kind == "auth":
-            attempt = attempt._replace(failure=slot.deny(attempt.failure, shown=attempt.has_credentials))
+            attempt = attempt._replace(failure=slot.deny(attempt.failure, own=attempt.has_credentials))
         cooldown = self._judge_host(slot, attempt, now)
         dropped = self._drop_all(slot, now)
         step = self._try_again(slot, task, attempt, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from bulkfetch.addresses import is_address, is_public
@@ -14,6 +15,10 @@ MOST_BYTES = 10 * 1024**3  # of a file, unless --max-size or a host section says
 _MOST_MIRRORS = 16
 _WEB_PORTS = (80, 443)
 _FIRST_FREE_PORT = 1024  # below, ports belong to services that must not be talked to in HTTP
+_PRIVATE_NAMES = (  # RFC 6761, RFC 6762, RFC 8375; reserved by ICANN, and where clouds keep their metadata
+    ".localhost", ".local", ".home.arpa", ".internal",
+)  # fmt: skip
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
 def screen(entries: Iterable[Entry | BadLine], most: int = MOST_ENTRIES) -> Iterator[Entry | BadLine]:
@@ -36,10 +41,22 @@ def refuse_url(url: str) -> str | None:
     origin = origin_of(url)
     if "@" in url.split("/", 3)[2]:
         return "a login in the URL"
-    if is_address(origin.host) and not is_public(origin.host):
-        return f"{origin.host} is no public address"
+    if (reason := _refuse_host(origin.host)) is not None:
+        return reason
     if origin.port not in _WEB_PORTS and origin.port < _FIRST_FREE_PORT:
         return f"port {origin.port} is not one of web servers"
+    return None
+
+
+def _refuse_host(host: str) -> str | None:
+    """Judge a host by its spelling: behind a proxy nobody but the proxy learns its address."""
+    if is_address(host):
+        return None if is_public(host) else f"{host} is no public address"
+    name = host.removesuffix(".")
+    if _NUMBER.fullmatch(name.rpartition(".")[2]):  # no name ends so, yet inet_aton reads an address
+        return f"{host} is an address in an odd notation"
+    if "." not in name or name.endswith(_PRIVATE_NAMES):
+        return f"{host} is a name of private networks"
     return None
 
 

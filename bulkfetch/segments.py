@@ -22,7 +22,7 @@ def choose_piece(left: int, ranges: int, config: FetchConfig) -> int:
     The front of the file then grows as the file does, which a digest needs: it takes bytes in order.
     Where requests are counted, there are no more than need be.
     """
-    waves = 1 if ranges < 2 or config.host_rate else _WAVES
+    waves = 1 if ranges < 2 or config.host_rate or config.rate else _WAVES
     return max(LEAST, -(-left // (ranges * waves)))
 
 

@@ -84,11 +84,16 @@ class _Sizing:
                 if task is not None:
                     yield from self._add(task._replace(entry=replace(task.entry, request=HEAD)))
             self._start(engine)
-            for report in inbox.take(_TURN):
+            for report in inbox.take(self._wait()):
                 yield from self._settle(report)
             if time.monotonic() >= end:
                 yield from (Sized(task, None, "the deadline passed") for task in self._open.values())
                 return
+
+    def _wait(self) -> float:
+        """Return how long to wait for answers until a task may start."""
+        now = time.monotonic()
+        return min((self._scheduler.next_time() or now + _TURN) - now, _TURN)
 
     def _start(self, engine: ThreadEngine) -> None:
         now = time.monotonic()

@@ -32,6 +32,7 @@ class Summary:
     stopped: str = ""  # why the run ended early; "" when it did not
     signal: int = 0  # the signal that ended it
     failures: dict[str, int] = field(default_factory=dict)  # kind -> count
+    anonymous: int = 0  # failures of kind auth where no credentials had been given
 
     @property
     def finished(self) -> int:
@@ -61,6 +62,7 @@ class Summary:
             self.failed += 1
             kind = outcome.failure.kind if outcome.failure else "internal"
             self.failures[kind] = self.failures.get(kind, 0) + 1
+            self.anonymous += outcome.failure is not None and outcome.failure.anonymous
         elif status is Status.SKIPPED:
             self.skipped += 1
         else:

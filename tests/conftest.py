@@ -19,6 +19,7 @@ import pytest
 from faultserver import Server
 from faultserver.nginx import Nginx, is_installed
 from hypothesis import HealthCheck, settings
+from watching import Watch
 
 BREACHES: list[str] = []  # connections tried beyond the loopback
 RUN_SECONDS = 120.0
@@ -70,6 +71,16 @@ def no_network(_loopback_only: None) -> Iterator[list[str]]:
     yield BREACHES
     if BREACHES:
         pytest.fail(f"connections beyond the loopback: {', '.join(BREACHES)}")
+
+
+@pytest.fixture(autouse=True)
+def watch(request: pytest.FixtureRequest) -> Iterator[Watch]:
+    """Fail a test after which a secret stands where it must not be seen; see `watching`."""
+    has_folder = "tmp_path" in request.fixturenames
+    watch = Watch(request.getfixturevalue("tmp_path") if has_folder else None)
+    yield watch
+    if found := watch.found():
+        pytest.fail("secrets can be seen:\n" + "\n".join(found))
 
 
 @pytest.fixture
@@ -168,7 +179,9 @@ def _interruptible() -> Iterator[None]:
 
 
 @pytest.fixture
-def run_bulkfetch(tmp_path_factory: pytest.TempPathFactory, _interruptible: None) -> Callable[..., Any]:
+def run_bulkfetch(
+    tmp_path_factory: pytest.TempPathFactory, _interruptible: None, watch: Watch
+) -> Callable[..., Any]:
     """Return a function that runs `bulkfetch ARGS` to its end; env changes: None removes a variable."""
     home = tmp_path_factory.mktemp("home")
 
@@ -180,21 +193,28 @@ def run_bulkfetch(tmp_path_factory: pytest.TempPathFactory, _interruptible: None
         timeout: float = RUN_SECONDS,
     ) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "bulkfetch", *map(str, args)]
-        given = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": _encoded(stdin)}
-        settings = {"env": clean_environment(home, env), "cwd": cwd or home, "timeout": timeout}
-        try:
-            done = subprocess.run(command, capture_output=True, check=False, **settings, **given)
-        except subprocess.TimeoutExpired as error:
-            texts = f"stdout: {_decoded(error.stdout)}\nstderr: {_decoded(error.stderr)}"
-            pytest.fail(f"bulkfetch {args} still ran after {timeout} s\n{texts}")
-        outputs = (_decoded(done.stdout), _decoded(done.stderr))
-        return subprocess.CompletedProcess(command, done.returncode, *outputs)
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        if stdin is None:
+            pipes["stdin"] = subprocess.DEVNULL
+        watch.begin(args)
+        with subprocess.Popen(command, env=clean_environment(home, env), cwd=cwd or home, **pipes) as process:
+            watch.follow(process, args)
+            try:
+                outputs = process.communicate(None if stdin is None else _encoded(stdin), timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                out, err = map(_decoded, process.communicate())
+                texts = f"stdout: {out}\nstderr: {err}"
+                pytest.fail(f"bulkfetch {args} still ran after {timeout} s\n{texts}")
+        for where, output in zip(("stdout", "stderr"), outputs, strict=True):
+            watch.say(where, output)
+        return subprocess.CompletedProcess(command, process.returncode, *map(_decoded, outputs))
 
     return run
 
 
 @pytest.fixture
-def command(capsys: Any, monkeypatch: Any, tmp_path_factory: Any) -> Callable[..., Any]:
+def command(capsys: Any, monkeypatch: Any, tmp_path_factory: Any, watch: Watch) -> Callable[..., Any]:
     """Return a function that runs the command line within this process, where starting one tells no more."""
     from bulkfetch.cli.main import _run
 
@@ -206,8 +226,12 @@ def command(capsys: Any, monkeypatch: Any, tmp_path_factory: Any) -> Callable[..
 
     def run(*args: object) -> subprocess.CompletedProcess[str]:
         capsys.readouterr()
+        watch.begin(args)
         code = _run([str(arg) for arg in args])
-        return subprocess.CompletedProcess(args, code, *capsys.readouterr())
+        outputs = capsys.readouterr()
+        watch.say("stdout", outputs.out)
+        watch.say("stderr", outputs.err)
+        return subprocess.CompletedProcess(args, code, *outputs)
 
     return run
 
@@ -221,8 +245,23 @@ def _decoded(output: bytes | None) -> str:
     return text.replace("\r\n", "\n") if os.name == "nt" else text  # elsewhere a CR is bulkfetch's own
 
 
+class Spoken(subprocess.Popen[str]):
+    """A process whose output is searched where it is read as a whole."""
+
+    watch: Watch
+
+    def communicate(self, *args: Any, **options: Any) -> tuple[str, str]:
+        """Return what the process said, once it has ended."""
+        outputs = super().communicate(*args, **options)
+        for where, output in zip(("stdout", "stderr"), outputs, strict=True):
+            self.watch.say(where, output)
+        return outputs
+
+
 @pytest.fixture
-def start_bulkfetch(tmp_path_factory: Any, _interruptible: None) -> Iterator[Callable[..., Any]]:
+def start_bulkfetch(
+    tmp_path_factory: Any, _interruptible: None, watch: Watch
+) -> Iterator[Callable[..., Any]]:
     """Return a function that starts `bulkfetch ARGS` as a text Popen with pipes; killed at the end."""
     home = tmp_path_factory.mktemp("home")
     started: list[subprocess.Popen[str]] = []
@@ -237,7 +276,10 @@ def start_bulkfetch(tmp_path_factory: Any, _interruptible: None) -> Iterator[Cal
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         text = {"encoding": "utf-8", "errors": "backslashreplace"}
         settings = {**pipes, **text, "env": clean_environment(home, env), "cwd": cwd or home, **options}
-        started.append(subprocess.Popen(command, **settings))
+        watch.begin(args)
+        started.append(Spoken(command, **settings))
+        started[-1].watch = watch
+        watch.follow(started[-1], args)
         return started[-1]
 
     yield start

@@ -10,8 +10,10 @@ from contextlib import contextmanager
 
 import pytest
 from attempting import DATA, Attempts, assert_failed
-from faultserver import STALL, Filled, Forever, gzip_bomb
+from faultserver import STALL, Filled, Forever, gzip_bomb, pattern
 
+from bulkfetch.groups import as_range
+from bulkfetch.models import Sharing
 from bulkfetch.urls import origin_of
 
 SECRETS = (("Authorization", "Bearer s3cret"), ("X-Api-Key", "k3y"), ("Cookie", "session=s3cret"))
@@ -371,6 +373,24 @@ def test_a09_other_redirects_are_followed(server, other, make_seen, seen):
     other.add("/b", body=DATA)
     task = attempts.task(server.url("/a"))
     assert attempts.run(moved(task, attempts.run(task))).done
+
+
+def test_a09_ranges_of_a_file_could_go_to_a_private_address_after_a_redirect(server, make):
+    """The name of a public server that redirects within itself leads elsewhere by the time of the ranges."""
+    told = []
+    answered = server.connections
+    peers = {"peer_of": lambda address: PUBLIC if server.connections <= answered + 1 else str(address[0])}
+    attempts = make(transport=peers, segments=2, jobs=2, per_host=2)
+    attempts.context = attempts.new_context(told.append)
+    server.add("/a", redirect="/b")
+    body = pattern(3 * 1024 * 1024)
+    server.add("/b", body=body, etag='"v1"', first=[{"cut": 1000, "cut_how": "reset"}])
+    task = attempts.task(server.url("/a"))
+    assert attempts.run(task).failure
+    (sharing,) = [message for message in told if isinstance(message, Sharing)]
+    failed = attempts.run(as_range(task, sharing.share))
+    assert_failed(failed, "redirect", "private address (127.0.0.1)", retryable=False)
+    assert len(server.hits("/b")) == 1
 
 
 def test_a09_a_retry_starts_from_the_manifest_and_is_free_again(server, make_seen):

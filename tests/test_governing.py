@@ -142,23 +142,55 @@ def test_wrong_credentials_are_told_once_and_the_host_is_left_alone(server, tmp_
     assert "nothing more is asked of this host" in told[1]
 
 
-@pytest.mark.parametrize("where", ["section", "column", "url"])
-def test_wrong_credentials_of_a_path_or_of_entries_do_not_go_on_being_refused(
-    server, tmp_path, policy, run_bulkfetch, where
-):
+def test_wrong_credentials_of_a_path_do_not_go_on_being_refused(server, tmp_path, policy, run_bulkfetch):
     server.add("/n/*", body=b"x", require={"Authorization": "Bearer right"})
     config = policy('[host."http://HOST/n"]\nauth = { type = "bearer", token = "wr0ng-token" }\n')
-    urls = urls_of(server, 60)
-    lines = {
-        "section": urls,
-        "column": [json.dumps({"url": url, "header.Authorization": "Bearer wr0ng"}) for url in urls],
-        "url": [url.replace("://", "://me:wr0ng@") for url in urls],
-    }
-    given = ("--config", config) if where == "section" else ()
-    done = run_bulkfetch("get", "-", "-d", tmp_path / "out", *given, stdin="\n".join(lines[where]))
+    urls = "\n".join(urls_of(server, 60))
+    done = run_bulkfetch("get", "-", "-d", tmp_path / "out", "--config", config, stdin=urls)
     assert done.returncode == 1
     assert len(server.requests) <= 5 + 6, "five, and what was under way"
     assert "nothing more is asked of this host" in done.stderr
+
+
+@pytest.mark.parametrize("field", ["Authorization: Bearer wr0ng", "X-Api-Key: wr0ng"])
+def test_wrong_credentials_of_the_run_do_not_go_on_being_refused(server, tmp_path, run_bulkfetch, field):
+    server.add("/n/*", status=401)
+    done = run_bulkfetch("get", "-", "-d", tmp_path, "-H", field, stdin="\n".join(urls_of(server, 40)))
+    assert done.returncode == 1
+    assert len(server.requests) <= 5 + 6, "five, and what was under way"
+
+
+@pytest.mark.parametrize("where", ["column", "url", "query"])
+@pytest.mark.parametrize("has_own", [True, False], ids=["a host with credentials", "a host without"])
+def test_five_wrong_tokens_of_entries_gave_up_the_whole_host(
+    server, tmp_path, policy, run_bulkfetch, where, has_own
+):
+    server.add("/n/*", body=b"x", require={"Authorization": "Bearer right"})
+    server.add("/n/39", body=b"x")
+    config = policy('[host."HOST"]\nauth = { type = "bearer", token = "wr0ng-token" }\n' if has_own else "")
+    urls = urls_of(server, 40)
+    lines = {
+        "column": [json.dumps({"url": url, "header.Authorization": "Bearer wr0ng"}) for url in urls],
+        "url": [url.replace("://", "://me:wr0ng@") for url in urls],
+        "query": [f"{url}?token=wr0ng" for url in urls],
+    }
+    source = "\n".join(lines[where])
+    done = run_bulkfetch("get", "-", "-d", tmp_path / "out", "--config", config, stdin=source)
+    assert done.returncode == 1
+    assert len(server.requests) == 40
+    if where != "query":
+        assert (tmp_path / "out" / "39").read_bytes() == b"x"
+    assert "the server wants other credentials, or refuses ours" in done.stderr
+
+
+def test_the_closing_hint_spoke_of_our_credentials_where_there_are_none(server, tmp_path, run_bulkfetch):
+    server.add("/n/*", body=b"x", require={"Authorization": "Bearer right"})
+    done = run_bulkfetch("get", *urls_of(server, 3), "-d", tmp_path)
+    assert "  3 auth: no credentials were given, and the server wants some or forbids it" in done.stderr
+    assert "refuses ours" not in done.stderr
+    source = f"{server.url('/n/0')}\n{server.url('/n/1').replace('://', '://me:wr0ng@')}"
+    done = run_bulkfetch("get", "-", "-d", tmp_path, stdin=source)
+    assert "  2 auth: the server refuses our credentials, or wants some where none were given" in done.stderr
 
 
 def test_a_public_list_with_forbidden_entries_is_asked_to_its_end(server, tmp_path, run_bulkfetch):

@@ -36,6 +36,8 @@ class FakeShare:
     part: PartInfo = PART
     is_over: bool = False
     wants_more: bool = True
+    hops: int = 0
+    came_from_public: bool = False
 
 
 @dataclass

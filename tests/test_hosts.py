@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -391,7 +392,15 @@ def test_a_success_between_begins_the_count_anew():
 @pytest.mark.parametrize("status", [401, 403])
 def test_without_credentials_every_entry_is_asked_for(slot, status):
     for _ in range(100):
-        assert slot.deny(denied(status)) == denied(status)
+        assert slot.deny(denied(status)) == replace(denied(status), anonymous=True)
+    assert slot.refused(NOW) is None
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_credentials_of_entries_say_nothing_of_the_hosts_own(status):
+    slot = known()
+    for _ in range(100):
+        assert slot.deny(denied(status), own=True) == denied(status)
     assert slot.refused(NOW) is None
 
 

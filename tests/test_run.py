@@ -50,6 +50,7 @@ def test_a_column_of_the_user_never_names_the_event(server, tmp_path):
         {"retries": -1},
         {"limit_rate": 0},
         {"host_rate": -1.0},
+        {"rate": 0.0},
         {"deadline": 0},
         {"jobs": 0},
         {"digest": "crc"},

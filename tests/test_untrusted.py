@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import threading
+from ipaddress import IPv4Address
+from socket import inet_aton
 
 import pytest
 from attempting import DATA, Attempts, assert_failed
+from hypothesis import given
+from hypothesis import strategies as st
 
+from bulkfetch.addresses import is_public
 from bulkfetch.config import FetchConfig
 from bulkfetch.errors import UrlRefused, UsageError
 from bulkfetch.exchange import Exchange
 from bulkfetch.models import BadLine, Entry, Origin, Request
 from bulkfetch.policy import NO_COOKIES, Policies, from_table
 from bulkfetch.screening import MOST_BYTES, refuse_url, screen
-from bulkfetch.urls import origin_of
+from bulkfetch.urls import origin_of, parse_url
 from bulkfetch.watchdog import Watchdog
 from bulkfetch.wire.reply import Reply
 
@@ -48,6 +53,64 @@ def seen_public(*servers):
 )
 def test_urls_that_are_refused_before_anything_is_asked(url, reason):
     assert refuse_url(url) == reason
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "2130706433",
+        "0x7f000001",
+        "0x7f.1",
+        "0177.0.0.1",
+        "127.1",
+        "127.0.0.1.",
+        "1572395042",
+        "010.8.8.8",
+        "1.2.3.0X10",
+        "\uff11\u2461\uff17\u30020.0.\u2460",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "localhost",
+        "LocalHost.",
+        "db.localhost",
+        "printer.local",
+        "metadata.google.internal",
+        "metadata.google.internal.",
+        "nas.home.arpa",
+        "intranet",
+    ],
+)
+def test_a_private_host_spelled_otherwise_would_have_passed_to_the_proxy(host):
+    assert refuse_url(parse_url(f"http://{host}/a")) is not None
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "example.org",
+        "example.org.",
+        "1.example",
+        "0x7f.example.org",
+        "local.example",
+        "xn--e1afmkfd.xn--p1ai",
+    ],
+)
+def test_public_names_are_asked_for(host):
+    assert refuse_url(parse_url(f"http://{host}/a")) is None
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 4),
+    st.lists(st.sampled_from(["{}", "0x{:x}", "0{:o}"]), min_size=4, max_size=4),
+)
+def test_what_inet_aton_reads_as_a_private_address_is_refused(number, parts, shapes):
+    cut = 8 * (5 - parts)  # bits of the last part
+    fields = [number >> shift & 255 for shift in range(24, cut - 1, -8)] + [number & (1 << cut) - 1]
+    host = ".".join(shape.format(field) for shape, field in zip(shapes, fields, strict=False))
+    assert inet_aton(host) == number.to_bytes(4), "the test knows what it writes"
+    if not is_public(str(IPv4Address(number))):
+        assert refuse_url(f"http://{host}/") is not None
 
 
 @pytest.mark.parametrize(
@@ -186,9 +249,9 @@ def test_servers_of_this_machine_are_not_asked(server, tmp_path, command):
     name = server.url("/b").replace("127.0.0.1", "localhost")
     listed.write_text(f"{server.url('/a')}\n{name}\n")
     done = command("get", listed, "-d", tmp_path / "out", "--untrusted")
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert "127.0.0.1 is no public address (--untrusted)" in done.stderr
-    assert "which is no public address (--untrusted)" in done.stderr
+    assert "localhost is a name of private networks (--untrusted)" in done.stderr
     assert server.requests == []
 
 

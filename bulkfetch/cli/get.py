@@ -62,6 +62,7 @@ Examples:
 @click.option(
     "--print",
     "print_",
+    envvar="BULKFETCH_PRINT",
     metavar="FIELDS",
     help="Write finished entries to stdout: path (with DEST before it), url, json, or a template such as '{path}\\t{sha256}'.",
 )

@@ -9,18 +9,18 @@ from typing import Any
 import click
 
 from bulkfetch.checksums import ALGORITHMS
-from bulkfetch.cli.params import DURATION, FOLDER, HEADER, LIMIT, RANGES, RATE, SIZE
+from bulkfetch.cli.params import DURATION, FOLDER, HEADER, LIMIT, LINE, RANGES, RATE, SIZE
 from bulkfetch.config import EXISTING, TRANSPORTS, USER_AGENT, FetchConfig
 from bulkfetch.manifest import READERS
 from bulkfetch.safetext import register_secret, sounds_secret
 
 Command = Callable[..., Any]
-SETTINGS = {"auto_envvar_prefix": "BULKFETCH"}  # $BULKFETCH_PER_HOST stands for --per-host
+SETTINGS = {"auto_envvar_prefix": "BULKFETCH"}  # $BULKFETCH_PER_HOST stands for --per-host; others are named
 
 _SOURCES = (
     click.argument("sources", nargs=-1, metavar="[SOURCE]..."),
     click.option("-d", "--dest", type=FOLDER, default=".", help="Destination folder (default: .)."),
-    click.option("-i", "--manifest", "manifests", multiple=True, metavar="PATH|URL", allow_from_autoenv=False, help="A manifest, also a remote one; repeatable."),
+    click.option("-i", "--manifest", "manifests", type=LINE, multiple=True, metavar="PATH|URL", envvar="BULKFETCH_MANIFEST", help="A manifest, also a remote one; repeatable."),
     click.option("-f", "--format", type=click.Choice(sorted(READERS)), help="Manifest format; default: by name, then content."),
     click.option("--url-column", metavar="NAME", help="Column of a csv or jsonl manifest that holds the URL."),
     click.option("--base-url", metavar="URL", help="What relative URLs of a manifest are relative to."),
@@ -31,6 +31,7 @@ _SOURCES = (
 _POLICY = (
     click.option("-j", "--jobs", type=click.IntRange(1, 1024), default=16, help="Worker threads (default 16)."),
     click.option("--per-host", type=click.IntRange(1, 1024), default=6, help="Connections per host (default 6)."),
+    click.option("--rate", type=RATE, help="Requests of the whole run, e.g. 50/s (default: none)."),
     click.option("--host-rate", type=RATE, help="Requests per host, e.g. 5/s, 100/m (default: none)."),
     click.option("--limit-rate", type=SIZE, help="Bytes per second for the whole run, e.g. 20M (default: none)."),
     click.option("--segments", type=RANGES, default=1, help="Ranges in flight for one large file, within --per-host; or auto (default 1)."),
@@ -49,11 +50,11 @@ _POLICY = (
     click.option("--transport", type=click.Choice(TRANSPORTS), default="auto", help="Default auto: our own connections for plain requests, requests for all others."),
     click.option("--strict", is_flag=True, help="A body whose length nothing tells is a failure."),
     click.option("--allow-html", is_flag=True, help="Keep an HTML page that comes under the name of another type."),
-    click.option("-H", "--header", "headers", type=HEADER, multiple=True, allow_from_autoenv=False, help="Only ever sent to origins the manifest names; repeatable."),
+    click.option("-H", "--header", "headers", type=HEADER, multiple=True, envvar="BULKFETCH_HEADER", help="Only ever sent to origins the manifest names; repeatable."),
     click.option("--user-agent", metavar="S", help="Added to the honest User-Agent: a name, a contact."),
     click.option("--ca-bundle", type=click.Path(exists=True), help="Certificates to trust instead of the usual ones."),
     click.option("--client-cert", type=click.Path(exists=True, dir_okay=False), help="Certificate and key (PEM) that show who we are, to origins the manifest names only."),
-    click.option("--insecure", multiple=True, metavar="HOST", allow_from_autoenv=False, help="Do not verify the certificate of this one host; repeatable."),
+    click.option("--insecure", type=LINE, multiple=True, metavar="HOST", help="Do not verify the certificate of this one host; repeatable."),
     click.option("--untrusted", is_flag=True, help="The list is a stranger's: public addresses and plain GETs only, no cookies, netrc, -H or proxy of the environment; 10 GiB per file, 1,000,000 entries."),
     click.option("--config", metavar="FILE", help="What holds for which host, as TOML; default: $BULKFETCH_CONFIG, then the user's config folder."),
     click.option("--proxy", metavar="URL", help="For all hosts; default: the environment; 'none' for no proxy at all."),

@@ -103,7 +103,16 @@ class Ranges(_Type):
         return int(text)
 
 
-class Header(_Type):
+class Line(_Type):
+    """Text of an option that repeats; a variable holds one a line, as each may have spaces in it."""
+
+    name = "text"
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        return [line.strip() for line in rv.splitlines() if line.strip()]
+
+
+class Header(Line):
     """A request header field: 'Name: value'."""
 
     name = "k: v"
@@ -123,5 +132,6 @@ class Header(_Type):
         return name.strip(), text.strip()
 
 
-SIZE, RATE, DURATION, LIMIT, RANGES, HEADER = Size(), Rate(), Duration(), Limit(), Ranges(), Header()
+SIZE, RATE, DURATION, LIMIT, RANGES = Size(), Rate(), Duration(), Limit(), Ranges()
+LINE, HEADER = Line(), Header()
 FOLDER = Folder()

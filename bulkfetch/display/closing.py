@@ -47,6 +47,11 @@ KINDS: dict[str, tuple[str, bool]] = {
     "truncated": ("the body ended too early", True),
     "url": ("the URL cannot be asked for", False),
 }
+_NONE_GIVEN = (
+    "no credentials were given, and the server wants some or forbids it;"
+    " give them as auth of the host in --config, or by -H"
+)
+_SOME_GIVEN = "the server refuses our credentials, or wants some where none were given"
 AGAIN = "run the same command again"
 
 
@@ -98,7 +103,8 @@ def _volume(summary: Summary) -> str:
 def _failures(summary: Summary) -> list[str]:
     kinds = sorted(summary.failures.items(), key=lambda kind: (-kind[1], kind[0]))
     lines = [
-        f"  {format_count(count)} {clean(kind)}: {_meaning(kind)}" for kind, count in kinds[:KINDS_SHOWN]
+        f"  {format_count(count)} {clean(kind)}: {_meaning(kind, summary)}"
+        for kind, count in kinds[:KINDS_SHOWN]
     ]
     if others := kinds[KINDS_SHOWN:]:
         names = ", ".join(f"{format_count(count)} {clean(kind)}" for kind, count in others)
@@ -106,7 +112,9 @@ def _failures(summary: Summary) -> list[str]:
     return lines
 
 
-def _meaning(kind: str) -> str:
+def _meaning(kind: str, summary: Summary) -> str:
+    if kind == "auth" and summary.anonymous:
+        return _NONE_GIVEN if summary.anonymous == summary.failures[kind] else _SOME_GIVEN
     return KINDS.get(kind, KINDS["internal"])[0]
 
 

@@ -63,7 +63,7 @@ def run_attempt(task: Task, context: Context) -> Attempt:
         started=started,
         rate_limit=trail.rate_limit,
         crawl_delay=trail.crawl_delay,
-        has_credentials=trail.has_credentials,
+        has_credentials=failure is not None and failure.kind == "auth" and trail.has_own_credentials(),
     )
 
 
@@ -85,7 +85,7 @@ def _fetch(
                 body.received = done.size
                 return None, done
             plan = _plan(task, context, body, reply, asked_range=bool(asked))
-            is_shared = ranges.begin(body, reply.head, plan, trail.url)
+            is_shared = ranges.begin(body, reply.head, plan, trail)
             if is_shared:
                 ranges.receive(reply)
             else:
@@ -124,7 +124,7 @@ def _fetch_range(
         ranges.check_moved()
         return reply, None
     try:
-        ranges.accept(reply, trail.url)
+        ranges.accept(reply, trail)
         ranges.receive(reply)
     except errors.TransferError as exc:
         reply.close()

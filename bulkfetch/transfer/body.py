@@ -186,7 +186,8 @@ class Body:
         brought = self._offset - plan.start
         self._small += brought < REAL_PROGRESS
         is_slice = head.status == 206 and brought > 0 and head.range_end == self._offset - 1
-        is_bounded = self._small <= _MOST_SMALL and self._policy.rate is None
+        counts = self._policy.rate is not None or self._context.config.rate is not None
+        is_bounded = self._small <= _MOST_SMALL and not counts
         return is_slice and is_bounded and self._is_pinned()
 
     def ask_on(self, plan: BodyPlan) -> tuple[tuple[str, str], ...]:

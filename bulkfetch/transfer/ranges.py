@@ -21,6 +21,7 @@ from bulkfetch.transfer.checks import HTML_TYPES, check_html, check_room, check_
 from bulkfetch.transfer.context import Context
 from bulkfetch.transfer.share import Share
 from bulkfetch.transfer.strides import CHUNK, PAGE_START
+from bulkfetch.transfer.trail import Trail
 
 
 class Ranges:
@@ -53,7 +54,7 @@ class Ranges:
         self.share = Share(self._task.key, self._task.path, part, self._host_config(), new_digests())
         return True
 
-    def begin(self, body: Body, head: Head, plan: BodyPlan, url: str) -> bool:
+    def begin(self, body: Body, head: Head, plan: BodyPlan, trail: Trail) -> bool:
         """Say whether the answer that has begun is worth sharing with other workers; if so, share it."""
         config = self._context.config
         if config.segments == 1 or plan.size is None or plan.validator is None or not head.has_ranges:
@@ -70,7 +71,7 @@ class Ranges:
         known = PartInfo(plan.start, plan.validator, plan.size, self._part.token)
         self.share = Share(self._task.key, self._task.path, known, config, digests, plan.start)
         self._claim = self.share.claim(open_ended=True)
-        self._announce(head, url)
+        self._announce(head, trail)
         return True
 
     def _host_config(self) -> FetchConfig:
@@ -93,7 +94,7 @@ class Ranges:
         self._part.seek(claim.stored)
         return (("Range", f"bytes={claim.stored}-{claim.end - 1}"), ("If-Range", part.validator))
 
-    def accept(self, reply: Reply, url: str) -> None:
+    def accept(self, reply: Reply, trail: Trail) -> None:
         """Check that the answer is the range asked for, of the same file (see `resume.plan_body`)."""
         share, claim, head = self.share, self._claim, reply.head
         assert share is not None  # ask has taken both
@@ -112,17 +113,18 @@ class Ranges:
         if not self.is_announced:
             check_size(share.total, self._task.entry, policy)
             check_room(sum(end - start for start, end in known.missing), self._task, self._context.store)
-            self._announce(head, url)
+            self._announce(head, trail)
 
     def check_moved(self) -> None:
         """Refuse a redirect to another origin if other workers ask this one for the same file."""
         if self.is_announced:
             raise errors.RangeMismatch("the file has moved")
 
-    def _announce(self, head: Head, url: str) -> None:
+    def _announce(self, head: Head, trail: Trail) -> None:
         share = self.share
         assert share is not None  # just made
-        share.head, share.url = head, url
+        share.head, share.url = head, trail.url
+        share.hops, share.came_from_public = trail.hops, trail.is_public
         self.is_announced = True
         self._context.emit(Sharing(self._task, share, share.ranges - 1))
 

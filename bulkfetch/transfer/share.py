@@ -33,6 +33,8 @@ class Share:
         assert part.total is not None  # only a file of known length is divided
         self.total = part.total
         self.url = ""  # what the ranges are asked of
+        self.hops = 0  # redirects that led there
+        self.came_from_public = False  # a server at a public address gave one of them
         self.head: Head | None = None  # of the first answer
         self.digests = digests
         self.hashed = hashed  # bytes the digests have seen

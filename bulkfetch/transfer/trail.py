@@ -8,7 +8,7 @@ from bulkfetch.auth import basic_field
 from bulkfetch.exchange import Reply
 from bulkfetch.models import Head, RateLimit, Task
 from bulkfetch.retry import REDIRECTS
-from bulkfetch.safetext import CREDENTIAL_FIELDS
+from bulkfetch.safetext import has_secret, sounds_secret
 from bulkfetch.screening import refuse_url
 from bulkfetch.transfer.context import Context
 from bulkfetch.transfer.gate import Gate
@@ -31,7 +31,6 @@ class Trail:
         self.is_renewed = False  # it ends with a URL that `refresh_url` has given
         self.rate_limit: RateLimit | None = None  # told by the last answer
         self.crawl_delay: float | None = None  # told by robots.txt
-        self.has_credentials = False  # the entry's own were sent
         self.is_public = task.came_from_public and task.hops > 0  # a public address has redirected us
 
     def follow(self, asked: Fields) -> Reply | str:
@@ -74,6 +73,17 @@ class Trail:
             if origin_of(target) != origin:
                 return target
             self.url = target
+
+    def has_own_credentials(self) -> bool:
+        """Say whether the entry brought what the server refuses, in its URL or its header fields."""
+        entry = self._task.entry
+        manifest_url = entry.urls[self._task.mirror]
+        if has_secret(self.url):
+            return True
+        is_named = origin_of(manifest_url) == self._task.origin
+        return is_named and (
+            has_secret(manifest_url) or any(sounds_secret(name) for name, _ in entry.headers)
+        )
 
     def _pass_gate(self, gate: Gate, named: bool) -> None:
         """Ask robots.txt where the policy wants that; raises `RobotsRefused`."""
@@ -119,7 +129,6 @@ class Trail:
                     headers["Authorization"] = basic_field(user, password or "")
                 except errors.UsageError as exc:
                     raise errors.UrlRefused(str(exc)) from exc
-        self.has_credentials = any(name.lower() in CREDENTIAL_FIELDS for name in headers)
         return headers
 
 
