@@ -444,7 +444,7 @@ _REMEMBERED = frozenset({"already fetched", "listed before"})  # skipped, yet th
 def _fetched(task: Task, attempt: Attempt, done: Done) -> Outcome:
     return Outcome(
         entry=task.entry,
-        status=Status.UNCHANGED if done.kept else Status.FETCHED,
+        status=Status.SKIPPED if done.is_foreign else Status.UNCHANGED if done.kept else Status.FETCHED,
         path=task.path,
         url=redact_url(task.entry.urls[0]),
         final_url=redact_url(attempt.url),
@@ -460,6 +460,7 @@ def _fetched(task: Task, attempt: Attempt, done: Done) -> Outcome:
         reason=done.kept,
         warnings=done.warnings,
         key=task.key,
+        fresh_until=done.fresh_until,
     )
 
 

@@ -29,6 +29,7 @@ def finished_values(outcome: Outcome, number: int, run: int, now: float) -> tupl
     return (
         *_result(outcome, number, run, now),
         outcome.size, outcome.digest or None, outcome.etag, outcome.last_modified, outcome.mtime_ns, run,
+        outcome.fresh_until,
     )  # fmt: skip
 
 
@@ -80,7 +81,7 @@ def _result(outcome: Outcome, number: int, run: int, now: float) -> tuple[Any, .
     final_url = outcome.final_url if outcome.final_url != url else ""
     return (
         number, outcome.key, outcome.path, url, outcome.status.value, run, outcome.attempts, outcome.received,
-        final_url or None, outcome.seconds, now, entry.source, entry.line, _pack(entry, url),
+        outcome.seconds, now, entry.source, entry.line, _pack(entry, url), final_url or None,
     )  # fmt: skip
 
 

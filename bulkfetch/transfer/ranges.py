@@ -19,6 +19,7 @@ from bulkfetch.store import Part
 from bulkfetch.transfer.body import Body
 from bulkfetch.transfer.checks import HTML_TYPES, check_html, check_room, check_size
 from bulkfetch.transfer.context import Context
+from bulkfetch.transfer.held import dated, own
 from bulkfetch.transfer.share import Share
 from bulkfetch.transfer.strides import CHUNK, PAGE_START
 
@@ -121,7 +122,7 @@ class Ranges:
     def _announce(self, head: Head, url: str) -> None:
         share = self.share
         assert share is not None  # just made
-        share.head, share.url = head, url
+        share.head, share.url = dated(own(head, self._task, url)), url
         self.is_announced = True
         self._context.emit(Sharing(self._task, share, share.ranges - 1))
 
