@@ -25,11 +25,11 @@ def pending_values(row: PendingRow, number: int, run: int) -> tuple[Any, ...]:
 
 
 def finished_values(outcome: Outcome, number: int, run: int, now: float) -> tuple[Any, ...]:
-    """Return the values of SETTLE_FINISHED."""
+    """Return the values of SETTLE_FINISHED; an unchanged entry's message is the reason."""
     return (
         *_result(outcome, number, run, now),
         outcome.size, outcome.digest or None, outcome.etag, outcome.last_modified, outcome.mtime_ns, run,
-        outcome.fresh_until,
+        outcome.fresh_until, outcome.reason or None,
     )  # fmt: skip
 
 

@@ -117,9 +117,9 @@ BY_HOST = (
 ADD_PENDING = _upsert("id key owns path url source line run state", "owns path url source line run state")
 # A failure leaves the facts of the file that is there from before (fault F07), and whose answer it is.
 SETTLE_FINISHED = _upsert(
-    f"id key path url {_RESULT} final_url {_FACTS}",
-    f"{_RESULT} final_url {_FACTS}",
-    ", kind = NULL, status_code = NULL, message = NULL",
+    f"id key path url {_RESULT} final_url {_FACTS} message",
+    f"{_RESULT} final_url {_FACTS} message",
+    ", kind = NULL, status_code = NULL",
 )
 SETTLE_OTHER = _upsert(
     f"id key path url {_RESULT} final_url {_FAILURE}",
