@@ -53,7 +53,7 @@ class Planner:
             naming.parse_layout(config.layout)  # a broken one is told at once
         self._record = record
         self._booted = boot_time()
-        self.now = now
+        self._now = now
         self._index = 0
 
     def plan(self, entries: Sequence[Entry]) -> list[Task | Outcome]:
@@ -95,7 +95,7 @@ class _Batch:
         self._owners = self._journal.find_paths([path for key, _, path in named if not self._has_name(key)])
         self._parts = self._journal.find_parts(keys)
         answers = self._journal.find_answers(keys) if self._config.respect_cache else {}
-        self._revisits = Revisits(self._config, answers, self._planner.now())
+        self._revisits = Revisits(self._config, answers, self._planner._now())
         return [
             self._refuse(entry, named, _identity(entry, entry.path or ""))
             if isinstance(named, Failure)

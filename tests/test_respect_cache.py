@@ -314,6 +314,17 @@ def test_a_condition_goes_to_the_url_that_gave_the_file_alone(server, make_serve
     assert asked(target, "/real.bin") == [(None, None), ('"1"', None)]
 
 
+def test_a_failure_on_the_way_does_not_lose_whose_answer_the_file_is(server, get):
+    server.add("/real.bin", body=OLD, etag='"1"')
+    server.add("/a.bin", redirect=server.url("/real.bin"))
+    get(server.url("/a.bin"))
+    server.add("/a.bin", status=500)
+    assert get(server.url("/a.bin"), "--retries", 0)[1]["a.bin"]["status"] == "failed"
+    server.add("/a.bin", redirect=server.url("/real.bin"))
+    assert get(server.url("/a.bin"))[1]["a.bin"]["reason"] == "not modified"
+    assert asked(server, "/real.bin") == [(None, None), ('"1"', None)]
+
+
 def test_a_redirect_that_leads_elsewhere_now_gets_no_condition(server, get, dest):
     server.add("/1.bin", body=OLD, etag='"same"')
     server.add("/2.bin", body=NEW, etag='"same"')

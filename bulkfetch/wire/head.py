@@ -77,7 +77,9 @@ def read_common(data: bytearray, end: int) -> tuple[Answer, int] | None:
         date=when,
         content_type="" if kind is None else str(kind, "ascii").lower(),
         has_ranges=ranges is not None,
-        lifetime=read_lifetime(_text(control), _text(expires), when or 0.0),
+        lifetime=None
+        if control is None and expires is None
+        else read_lifetime(_text(control), _text(expires), when or 0.0),
         age=0.0 if age is None else float(age),
     )
     return Answer(head, unchanged is not None or length is not None), match.end()
