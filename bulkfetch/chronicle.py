@@ -24,7 +24,8 @@ def tell_ended(step: Ended, attempt: Attempt) -> AttemptRow | None:
     task = step.task
     if attempt.number == 1 and not (task.hops or task.stale):
         return None
-    return _row(task, attempt, _failed(step.failure) if step.failure else "fetched")
+    kept = attempt.done.kept if attempt.done else ""
+    return _row(task, attempt, _failed(step.failure) if step.failure else kept or "fetched")
 
 
 def _row(task: Task, attempt: Attempt, what: str, wait: float | None = None, why: str = "") -> AttemptRow:

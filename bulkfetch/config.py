@@ -55,6 +55,7 @@ class FetchConfig:
     max_size: int | None = None
     digest: str = "sha256"  # recorded for every file; "none" is off
     fsync: bool = False
+    respect_cache: bool = False  # ask again for files that are there, once their answers are not fresh
     transport: str = "auto"  # auto | requests | fast
     headers: tuple[tuple[str, str], ...] = ()  # sent to origins the manifest names, not to redirect targets
     user_agent: str = USER_AGENT

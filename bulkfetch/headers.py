@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from bulkfetch.errors import ProtocolViolation, TooLarge
+from bulkfetch.freshness import lifetime, parse_age
 from bulkfetch.models import Head, RateLimit
 from bulkfetch.ratelimit import has_rate_limit, parse_rate_limit
 
@@ -72,7 +73,17 @@ def parse_head(status: int, reason: str, pairs: Iterable[tuple[str, str]], now: 
         location=fields["location"][0] if "location" in fields else None,
         has_ranges=status == 206 or _single(fields, "accept-ranges").lower() == "bytes",
         rate_limit=_rate_limit(fields, answered) if has_rate_limit(fields) else None,
+        lifetime=read_lifetime(_joined(fields, "cache-control"), _joined(fields, "expires"), answered),
+        age=parse_age(fields["age"][0]) if "age" in fields else 0.0,
     )
+
+
+def read_lifetime(control: str | None, expires: str | None, sent: float) -> float | None:
+    """Return how many seconds from `sent` on an answer is fresh; None where it has neither field."""
+    if control is None and expires is None:
+        return None
+    when = None if expires is None else parse_date(expires)
+    return lifetime(control, None if expires is None else 0.0 if when is None else when - sent)
 
 
 def parse_length(values: Iterable[str]) -> int | None:
@@ -179,6 +190,10 @@ def _date_is_strong(head: Head) -> bool:
 
 def _rate_limit(fields: dict[str, list[str]], now: float) -> RateLimit | None:
     return parse_rate_limit({name: ", ".join(values) for name, values in fields.items()}, now)
+
+
+def _joined(fields: dict[str, list[str]], name: str) -> str | None:
+    return ", ".join(fields[name]) if name in fields else None
 
 
 def _single(fields: dict[str, list[str]], name: str) -> str:

@@ -123,6 +123,18 @@ class Check(NamedTuple):
     size: int | None = None
     digests: tuple[tuple[str, str], ...] = ()
     reason: str = ""  # told with the outcome when it is
+    spares: bool = False  # a file that is not this is the user's, and stays
+
+
+class Held(NamedTuple):
+    """A finished file and what its answer said: the server is asked whether it has changed since."""
+
+    url: str  # whose answer it is, secrets removed
+    size: int
+    mtime_ns: int
+    digest: str = ""  # "ALGORITHM:HEX" or ""
+    etag: str | None = None  # strong or weak
+    last_modified: str | None = None
 
 
 class Shared(Protocol):
@@ -170,6 +182,7 @@ class Task(NamedTuple):
     renamed: bool = False  # another entry has the name it would have had
     replace: bool = False  # the destination holds a file that may be replaced
     check: Check | None = None  # first judge the file that is there
+    held: Held | None = None  # ask whether this file, which is there, has changed
     part: PartInfo = NO_PART
     received: int = 0  # body bytes of earlier attempts
     came_from_public: bool = False  # a server at a public address redirected here, if hops > 0
@@ -218,6 +231,8 @@ class Head(NamedTuple):
     location: str | None = None
     has_ranges: bool = False  # the server offers byte ranges of this file
     rate_limit: RateLimit | None = None
+    lifetime: float | None = None  # seconds it is fresh from `date` on; 0: never, None: not told
+    age: float = 0.0  # seconds it has been in caches
 
 
 class BodyPlan(NamedTuple):
@@ -258,6 +273,8 @@ class Done(NamedTuple):
     mtime_ns: int = 0
     warnings: tuple[str, ...] = ()
     kept: str = ""  # the file was there already: why it counts
+    fresh_until: int | None = None  # Unix time; None: the answer is not fresh, or does not say
+    is_foreign: bool = False  # what was kept is the user's
 
 
 class Attempt(NamedTuple):
@@ -302,6 +319,7 @@ class Outcome(NamedTuple):
     reason: str = ""  # why an entry was skipped
     warnings: tuple[str, ...] = ()
     key: bytes = b""
+    fresh_until: int | None = None  # Unix time up to which the file need not be asked for again
 
     def to_record(self) -> dict[str, Any]:
         """Return a JSON-ready dict: the user's columns first, ours win where names meet."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from bulkfetch import naming
 from bulkfetch.config import FetchConfig
 from bulkfetch.errors import DestinationTaken, LineError, PathRefused, to_failure
 from bulkfetch.journal import Interruption, Journal, PathOwner, PendingRow, Row, boot_time
 from bulkfetch.models import NO_PART, Check, Entry, Failure, Outcome, Status, Task
+from bulkfetch.revisits import Revisits
 from bulkfetch.safetext import redact_url
 from bulkfetch.standing import (
     declared,
@@ -36,7 +38,13 @@ class Planner:
     """Settles names and looks up earlier runs, a batch of entries at a time."""
 
     def __init__(
-        self, config: FetchConfig, journal: Journal, store: LocalStore, *, record: bool = True
+        self,
+        config: FetchConfig,
+        journal: Journal,
+        store: LocalStore,
+        *,
+        record: bool = True,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._config = config
         self._journal = journal
@@ -45,6 +53,7 @@ class Planner:
             naming.parse_layout(config.layout)  # a broken one is told at once
         self._record = record
         self._booted = boot_time()
+        self._now = now
         self._index = 0
 
     def plan(self, entries: Sequence[Entry]) -> list[Task | Outcome]:
@@ -89,6 +98,8 @@ class _Batch:
         self._owners = self._journal.find_paths(new)
         self._parts = self._journal.find_parts(list(paths))
         self._bare = self._store.bare_folders(paths.values()) if new else frozenset()
+        answers = self._journal.find_answers(list(paths)) if self._config.respect_cache else {}
+        self._revisits = Revisits(self._config, answers, self._planner._now())
         return [
             self._plan(entry, key, path, path_key) if failure is None else self._refuse(entry, failure, key)
             for entry, (key, path, path_key, failure) in zip(self._entries, wanted, strict=True)
@@ -174,7 +185,10 @@ class _Batch:
         if found is None:
             return self._task(entry, key, path)
         if row is not None and self._is_kept(entry, row, found):
-            return self._already(entry, row)
+            held = self._revisits.held(entry, row, found)
+            if held is None:
+                return self._already(entry, row)
+            return self._task(entry, key, path)._replace(held=held, replace=True)
         return self._weigh(entry, self._task(entry, key, path), row, found)
 
     def _weigh(self, entry: Entry, task: Task, row: Row | None, found: os.stat_result) -> Task | Outcome:
@@ -184,8 +198,11 @@ class _Batch:
             return self._refuse(entry, to_failure(refusal), task.key)
         doubt = self._doubt(found.st_ctime)
         is_torn = self._is_torn(found.st_ctime)
+        is_pending = row is not None and row.state is Status.PENDING
+        is_sure = doubt is None or not (is_torn or is_pending)  # no run that broke off put it there
         if row is not None and may_be_intact(row, found.st_size, found.st_mtime_ns):
-            return self._recheck(entry, task, row, is_torn=is_torn)
+            task = self._recheck(entry, task, row, is_torn=is_torn)
+            return self._revisits.after(task, row, found, is_sure=is_sure)
         if row is not None and row.state is Status.PENDING and doubt is not None and doubt.same_boot:
             # Renamed by a run that was killed before it could write so.
             return task._replace(check=declared(entry, "found complete"), replace=True)
@@ -193,6 +210,8 @@ class _Batch:
             check = declared(entry, _AFTER_CRASH) if entry.digests else None
             return task._replace(check=check, replace=True)
         if row is not None and (row.size is not None or (doubt and row.state is Status.PENDING)):
+            if self._revisits.spares(entry, row, is_sure=is_sure):
+                return self._judge_foreign(entry, task)
             return task._replace(replace=True)  # ours, and no longer what the manifest asks for
         return self._judge_foreign(entry, task)
 
@@ -228,7 +247,7 @@ class _Batch:
         return _new(Outcome, (
             entry, Status.SKIPPED, row.path, redact_url(entry.urls[0]), "", row.size, 0,
             digest if name == "sha256" else "", row.digest, row.etag, row.last_modified, 0, 0, 0.0,
-            None, "already fetched", (), row.key,
+            None, "already fetched", (), row.key, None,
         ))  # fmt: skip
 
     def _recheck(self, entry: Entry, task: Task, row: Row, *, is_torn: bool) -> Task:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bulkfetch.errors import ProtocolViolation, RangeMismatch, WrongContent
 from bulkfetch.headers import choose_validator
-from bulkfetch.models import Action, BodyPlan, Head, PartInfo
+from bulkfetch.models import Action, BodyPlan, Head, Held, PartInfo
 
 
 def plan_request(part: PartInfo, *, digest_known: bool = False) -> tuple[tuple[str, str], ...]:
@@ -19,13 +19,22 @@ def plan_request(part: PartInfo, *, digest_known: bool = False) -> tuple[tuple[s
     return (("Range", f"bytes={part.offset}-"),) if digest_known else ()
 
 
-def plan_body(part: PartInfo, head: Head, *, asked_range: bool) -> BodyPlan:
+def plan_condition(held: Held, *, asked_range: bool) -> tuple[tuple[str, str], ...]:
+    """Return the fields that ask for a file only if it is not the one held (RFC 9111 section 4.3.1)."""
+    fields = (("If-None-Match", held.etag),) if held.etag is not None else ()
+    if held.last_modified is None or asked_range:  # a date is not for requests with a range
+        return fields
+    return (*fields, ("If-Modified-Since", held.last_modified))
+
+
+def plan_body(part: PartInfo, head: Head, *, asked_range: bool, asked_change: bool = False) -> BodyPlan:
     """Say where the body goes.
 
     Args:
         part: what was stored when the request was made.
         head: the final answer's head, with a status below 300 or 304 or 416.
         asked_range: whether the request had a Range field.
+        asked_change: whether the request was only for a file that differs from the one held.
 
     Raises:
         RangeMismatch: the part cannot be continued with this answer; start again without it.
@@ -38,6 +47,8 @@ def plan_body(part: PartInfo, head: Head, *, asked_range: bool) -> BodyPlan:
         return _plan_unsatisfied(part, head, asked_range)
     if head.status in (204, 205):
         raise WrongContent(f"the server answered {head.status}: there is no content", status_code=head.status)
+    if head.status == 304 and asked_change:
+        return BodyPlan(Action.UNCHANGED)
     if head.status != 200:
         raise ProtocolViolation(f"status {head.status} does not answer this request", status_code=head.status)
     if head.range_start is not None and not _is_whole(head):

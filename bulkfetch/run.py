@@ -446,7 +446,7 @@ def _fetched(task: Task, attempt: Attempt, done: Done) -> Outcome:
     url = redact_url(given)
     return Outcome(
         entry=task.entry,
-        status=Status.UNCHANGED if done.kept else Status.FETCHED,
+        status=Status.SKIPPED if done.is_foreign else Status.UNCHANGED if done.kept else Status.FETCHED,
         path=task.path,
         url=url,
         final_url=url if attempt.url == given else redact_url(attempt.url),
@@ -462,6 +462,7 @@ def _fetched(task: Task, attempt: Attempt, done: Done) -> Outcome:
         reason=done.kept,
         warnings=done.warnings,
         key=task.key,
+        fresh_until=done.fresh_until,
     )
 
 

@@ -18,7 +18,7 @@ LAYERS: dict[str, float] = {
     # frozen values; what is known to be secret
     "_version": 0, "masking": 0, "models": 0,
     # exceptions; text made safe; fields that tell a limit
-    "errors": 1, "ratelimit": 1, "safetext": 1,
+    "errors": 1, "freshness": 1, "ratelimit": 1, "safetext": 1,
     # pure: text to value and back
     "addresses": 2, "checksums": 2, "codings": 2, "extras": 2, "formatting": 2, "headers": 2, "naming": 2,
     "asking": 2, "quantities": 2, "urls": 2,
@@ -40,7 +40,7 @@ LAYERS: dict[str, float] = {
     "backlog": 9, "display": 9, "intake": 9, "journal": 9, "lock": 9, "manifest": 9,
     "printing": 9, "store": 9, "transport": 9, "wire": 9,
     # each request by the transport that serves it; how each host may be asked; whose file it is
-    "exchange": 9.5, "governing": 9.5, "standing": 9.5,
+    "exchange": 9.5, "governing": 9.5, "standing": 9.5, "revisits": 9.7,
     # one attempt; one entry's plan
     "chronicle": 10, "planner": 10, "transfer": 10,
     # where attempts run

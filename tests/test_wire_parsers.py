@@ -61,7 +61,8 @@ NAMES = [
     "Date", "Content-Length", "Content-Type", "Content-Range", "Content-Encoding", "Last-Modified", "ETag",
     "Connection", "Location", "Transfer-Encoding", "Retry-After", "Set-Cookie", "Server", "X-A", "D", "C-D",
     "E", "T", "Content-Lengths", "Content-MD5", "RateLimit", "RateLimit-Remaining", "X-RateLimit-Remaining",
-    "X-RateLimit-Reset", "X-Rate-Limit-Reset", "X-Request-Id",
+    "X-RateLimit-Reset", "X-Rate-Limit-Reset", "X-Request-Id", "Cache-Control", "Expires", "Age",
+    "Ages", "Cache",
 ]  # fmt: skip
 VALUES = [
     "", "0", "5", "007", "9" * 18, "9" * 19, "9" * 40, "5, 5", "5, 6", "-1", "+1", "1_0", "abc", DATE,
@@ -69,7 +70,7 @@ VALUES = [
     '"a"', 'W/"a"', 'w/"a"', '""', '"a b"', '"a"b"', '"\xe9"', '"', "a", "text/html", "Text/HTML ; a=b", ";",
     "a;b;c", "text/html;\t\xe9", "\xe9", "close", "keep-alive", "Keep-Alive", "keep-alive, close", "upgrade",
     "chunked", "gzip", "identity", "bytes 0-4/5", "bytes */5", "120", "/elsewhere", "a=1", "\x01", "\0",
-    "a\x7f", "\x85",
+    "a\x7f", "\x85", "max-age=60", "public, max-age=60", "no-store", "max-age=x", "max-age=60, ,", "60, 70",
 ]  # fmt: skip
 spaces = st.sampled_from(["", " ", "  ", "\t", " \t"])
 cased = st.sampled_from(NAMES).flatmap(lambda n: st.sampled_from([n, n, n.lower(), n.upper(), n.title()]))

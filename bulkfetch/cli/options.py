@@ -47,6 +47,7 @@ _POLICY = (
     click.option("--max-failures", type=LIMIT, help="Stop starting new work past this many failures, or this share (such as 5%) once 100 entries have ended."),
     click.option("--digest", type=click.Choice([*ALGORITHMS, "none"]), default="sha256", help="Digest recorded for every file (default sha256)."),
     click.option("--fsync", is_flag=True, help="Each file durable against power loss before its outcome is told."),
+    click.option("--respect-cache", is_flag=True, help="Ask again for files that are there once Cache-Control or Expires say so."),
     click.option("--transport", type=click.Choice(TRANSPORTS), default="auto", help="Default auto: our own connections for plain requests, requests for all others."),
     click.option("--strict", is_flag=True, help="A body whose length nothing tells is a failure."),
     click.option("--allow-html", is_flag=True, help="Keep an HTML page that comes under the name of another type."),

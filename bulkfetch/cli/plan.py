@@ -116,7 +116,7 @@ def _measured(
     def unsized() -> Iterator[Task]:
         for planned in rows:
             waiting.append(planned)
-            if isinstance(planned, Task) and planned.entry.size is None:
+            if isinstance(planned, Task) and planned.entry.size is None and planned.held is None:
                 if planned.entry.request is None:
                     yield planned
                 else:
@@ -145,9 +145,11 @@ def _count(tally: _Tally, planned: Task | Outcome) -> None:
 
 
 def _count_task(tally: _Tally, task: Task) -> None:
-    tally.size += task.entry.size or 0
+    tally.size += (task.entry.size or 0) if task.held is None else 0
     tally.hosts[task.origin] += 1
-    if task.check is not None:
+    if task.held is not None:
+        tally.counts["stale: would ask whether it changed"] += 1
+    elif task.check is not None:
         tally.counts["to check"] += 1
     elif task.part.offset:
         tally.counts["to resume"] += 1
@@ -212,5 +214,7 @@ def _explain_task(planned: Task) -> None:
         click.echo(f"resumes at   {planned.part.offset} of {planned.part.total or 'unknown'} bytes")
     if planned.check is not None:
         click.echo("first        the file that is there is checked")
-    elif planned.replace:
+    if planned.held is not None:
+        click.echo("stale        the server is asked whether the file that is there has changed")
+    elif planned.replace and planned.check is None:
         click.echo("replaces     the file that is there")

@@ -5,10 +5,11 @@ from bulkfetch.journal.boot import boot_id, boot_time
 from bulkfetch.journal.copying import copy_journal
 from bulkfetch.journal.journal import Journal
 from bulkfetch.journal.opening import FILE
-from bulkfetch.journal.rows import Interruption, PathOwner, PendingRow, Row
+from bulkfetch.journal.rows import Answer, Interruption, PathOwner, PendingRow, Row
 
 __all__ = [
     "FILE",
+    "Answer",
     "AttemptRow",
     "EntryStory",
     "Interruption",

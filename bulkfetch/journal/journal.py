@@ -21,11 +21,13 @@ from bulkfetch.journal.opening import open_readable, open_scratch, open_writable
 from bulkfetch.journal.reading import Reading
 from bulkfetch.journal.records import finished_values, other_values, pending_values
 from bulkfetch.journal.rows import (
+    Answer,
     Interruption,
     PathOwner,
     PendingRow,
     Row,
     missing_text,
+    parse_answer,
     parse_part,
     parse_row,
 )
@@ -152,6 +154,11 @@ class Journal(Reading):
         doubted = self._doubted
         found = (parse_row(values, doubted, safe.get(values[0], "")) for values in rows)
         return {row.key: row for row in found if row is not None}
+
+    def find_answers(self, keys: Collection[bytes]) -> dict[bytes, Answer]:
+        """Return what is known of the answers that these entries' files came with."""
+        numbers = self._names.find(keys)
+        return dict(map(parse_answer, self._database.fetch_many(schema.FIND_ANSWERS, list(numbers.values()))))
 
     def find_paths(self, path_keys: Sequence[str]) -> dict[str, PathOwner]:
         """Return who has these destinations, given by collision key."""

@@ -194,10 +194,10 @@ def _create(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     for statement in schema.TABLES:
         connection.execute(statement)
-    for table, column in schema.ADDED:
+    for table, column, kind in schema.ADDED:
         known = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
         if column not in known:
-            connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} TEXT")
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
     if _number(connection, "PRAGMA application_id") != schema.APPLICATION_ID:
         connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {schema.VERSION}")

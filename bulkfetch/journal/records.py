@@ -25,10 +25,11 @@ def pending_values(row: PendingRow, number: int, run: int) -> tuple[Any, ...]:
 
 
 def finished_values(outcome: Outcome, number: int, run: int, now: float) -> tuple[Any, ...]:
-    """Return the values of SETTLE_FINISHED."""
+    """Return the values of SETTLE_FINISHED; an unchanged entry's message is the reason."""
     return (
         *_result(outcome, number, run, now),
         outcome.size, outcome.digest or None, outcome.etag, outcome.last_modified, outcome.mtime_ns, run,
+        outcome.fresh_until, outcome.reason or None,
     )  # fmt: skip
 
 
@@ -80,7 +81,7 @@ def _result(outcome: Outcome, number: int, run: int, now: float) -> tuple[Any, .
     final_url = outcome.final_url if outcome.final_url != url else ""
     return (
         number, outcome.key, outcome.path, url, outcome.status.value, run, outcome.attempts, outcome.received,
-        final_url or None, outcome.seconds, now, entry.source, entry.line, _pack(entry, url),
+        outcome.seconds, now, entry.source, entry.line, _pack(entry, url), final_url or None,
     )  # fmt: skip
 
 

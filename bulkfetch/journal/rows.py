@@ -38,6 +38,13 @@ class Row(NamedTuple):
     owns: bool = True  # its path; else another entry has it, or nobody
 
 
+class Answer(NamedTuple):
+    """What is on record of the answer that a file came with, besides its validators."""
+
+    fresh_until: int | None  # Unix time
+    final_url: str  # "" where it is the entry's own
+
+
 class PathOwner(NamedTuple):
     """The entry that has a destination."""
 
@@ -83,6 +90,12 @@ def parse_row(values: Sequence[Any], doubted: frozenset[int], safe_path: str = "
         _digest(digest), run, _field(etag), _field(last_modified),
         (written if isinstance(written, int) else run) in doubted, owns == 1,
     ))  # fmt: skip
+
+
+def parse_answer(values: Sequence[Any]) -> tuple[Any, Answer]:
+    """Return what FIND_ANSWERS selects as a key and an answer; nothing is fresh by what cannot be ours."""
+    key, fresh_until, final_url = values
+    return key, Answer(size_of(fresh_until), final_url if isinstance(final_url, str) else "")
 
 
 def _checked(path: Any) -> str:

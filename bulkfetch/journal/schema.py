@@ -20,7 +20,8 @@ TABLES = (
         state TEXT NOT NULL, run INTEGER NOT NULL, written INTEGER,
         size INTEGER, mtime_ns INTEGER, digest TEXT, etag TEXT, last_modified TEXT,
         final_url TEXT, received INTEGER, attempts INTEGER, seconds REAL, finished REAL,
-        kind TEXT, status_code INTEGER, message TEXT, source TEXT, line INTEGER, entry TEXT)""",
+        kind TEXT, status_code INTEGER, message TEXT, source TEXT, line INTEGER, entry TEXT,
+        fresh_until INTEGER)""",
     "CREATE TABLE IF NOT EXISTS names (hash INTEGER PRIMARY KEY, id INTEGER NOT NULL)",
     "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER)",
     """CREATE TABLE IF NOT EXISTS parts (
@@ -32,7 +33,7 @@ TABLES = (
         id INTEGER PRIMARY KEY, key BLOB NOT NULL, run INTEGER NOT NULL, time REAL, number INTEGER,
         url TEXT, what TEXT, received INTEGER, seconds REAL, wait REAL, why TEXT)""",
 )
-ADDED = (("parts", "missing"),)  # text columns that older journals lack
+ADDED = (("parts", "missing", "TEXT"), ("entries", "fresh_until", "INTEGER"))  # what older journals lack
 # Fail where a table or a column is missing.
 PROBES = (
     "SELECT id, started, finished, boot, clean, durable, version, summary FROM runs LIMIT 0",
@@ -79,8 +80,8 @@ def _upsert(columns: str, updated: str, always: str = "") -> Many:
 
 
 _ROW = "key, path, state, size, mtime_ns, digest, run, etag, last_modified, written, owns"
-_RESULT = "state run attempts received final_url seconds finished source line entry"
-_FACTS = "size digest etag last_modified mtime_ns written"  # of the file last put there
+_RESULT = "state run attempts received seconds finished source line entry"
+_FACTS = "size digest etag last_modified mtime_ns written fresh_until"  # of the file last put there
 _FAILURE = "kind status_code message"
 
 FIND_IDS = Many(
@@ -90,6 +91,7 @@ NEXT_ROWS = f"SELECT id, {_ROW} FROM entries WHERE id > ? ORDER BY id LIMIT ?"
 TOUCH_RANGE = "UPDATE entries SET run = ? WHERE id BETWEEN ? AND ?"
 FIND_PATH_IDS = Many("SELECT hash, id FROM names WHERE hash IN (", "?", ")")
 FIND_ROWS = Many(f"SELECT {_ROW} FROM entries WHERE id IN (", "?", ")")
+FIND_ANSWERS = Many("SELECT key, fresh_until, final_url FROM entries WHERE id IN (", "?", ")")
 FIND_OWNERS = Many(f"SELECT {_ROW}, url FROM entries WHERE owns = 1 AND id IN (", "?", ")")
 ALL_PARTS = 'SELECT key, token, validator, total, "offset", durable, boot, missing FROM parts'
 FIND_PARTS = Many(f"{ALL_PARTS} WHERE key IN (", "?", ")")
@@ -113,17 +115,21 @@ BY_HOST = (
     " FROM entries GROUP BY start, state, kind"
 )
 ADD_PENDING = _upsert("id key owns path url source line run state", "owns path url source line run state")
-# A failure leaves the facts of the file that is there from before (fault F07).
+# A failure leaves the facts of the file that is there from before (fault F07), and whose answer it is.
 SETTLE_FINISHED = _upsert(
-    f"id key path url {_RESULT} {_FACTS}",
-    f"{_RESULT} {_FACTS}",
-    ", kind = NULL, status_code = NULL, message = NULL",
+    f"id key path url {_RESULT} final_url {_FACTS} message",
+    f"{_RESULT} final_url {_FACTS} message",
+    ", kind = NULL, status_code = NULL",
 )
-SETTLE_OTHER = _upsert(f"id key path url {_RESULT} {_FAILURE}", f"{_RESULT} {_FAILURE}")
+SETTLE_OTHER = _upsert(
+    f"id key path url {_RESULT} final_url {_FAILURE}",
+    f"{_RESULT} {_FAILURE}",
+    ", final_url = CASE WHEN size IS NULL THEN excluded.final_url ELSE final_url END",
+)
 # What stands there is ours to replace, and nobody's file until then: no file has this time.
 TAKE_OVER = (
     "UPDATE entries SET size = coalesce((SELECT size FROM entries WHERE id = ?), 0), mtime_ns = 1,"
-    " digest = NULL, etag = NULL, last_modified = NULL WHERE id = ?"
+    " digest = NULL, etag = NULL, last_modified = NULL, fresh_until = NULL WHERE id = ?"
 )
 TOUCH = Many("UPDATE entries SET run = ? WHERE id IN (", "?", ")")
 DROP_PARTS = Many("DELETE FROM parts WHERE key IN (", "?", ")")

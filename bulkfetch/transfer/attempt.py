@@ -6,14 +6,15 @@ import time
 
 from bulkfetch import errors
 from bulkfetch.exchange import Reply
-from bulkfetch.models import Attempt, BodyPlan, Done, Failure, Head, Task
-from bulkfetch.resume import plan_body
+from bulkfetch.models import Action, Attempt, BodyPlan, Done, Failure, Head, Task
+from bulkfetch.resume import plan_body, plan_condition
 from bulkfetch.retry import refuse_status
 from bulkfetch.safetext import hide_query
 from bulkfetch.transfer.body import Body
 from bulkfetch.transfer.checks import check_replacing, check_room, check_size
 from bulkfetch.transfer.context import Context
 from bulkfetch.transfer.existing import judge_existing
+from bulkfetch.transfer.held import own
 from bulkfetch.transfer.ranges import Ranges
 from bulkfetch.transfer.renewing import renew
 from bulkfetch.transfer.sending import judge_repeat
@@ -35,7 +36,13 @@ def run_attempt(task: Task, context: Context) -> Attempt:
     try:
         if context.stop.is_set():
             raise errors.Stopped("the run was stopped")
-        done = judge_existing(task, context) if task.check else None
+        if (task.check or task.held) and not task.share:
+            judged = judge_existing(task, context)
+            if isinstance(judged, Done):
+                done = judged
+            else:
+                task = judged
+                trail, body, ranges = Trail(task, context), Body(task, context), Ranges(task, context)
         if done is None:
             redirect, done = _fetch(task, context, trail, body, ranges)
     except Exception as exc:  # noqa: BLE001 - the worker's border: a bug fails one entry, not the run
@@ -74,17 +81,20 @@ def _fetch(
     if (task.part.token or task.share) and ranges.reopen(body.new_digests):
         return _fetch_range(task, context, trail, body, ranges)
     asked = body.adopt() if task.part.token else ()
+    condition = plan_condition(task.held, asked_range=bool(asked)) if task.held else ()
     while True:
-        reply = trail.follow(asked)
+        reply = trail.follow(asked, condition)
         if isinstance(reply, str):
             body.put_away()
             return reply, None
         try:
-            done = None if asked else store_whole(task, context, reply)
+            done = None if asked or condition else store_whole(task, context, reply, trail.url, body.asked)
             if done is not None:
                 body.received = done.size
                 return None, done
-            plan = _plan(task, context, body, reply, asked_range=bool(asked))
+            plan = _plan(task, context, body, reply, trail, asked_range=bool(asked))
+            if plan.action is Action.UNCHANGED:
+                return None, body.confirm(own(reply.head, task, trail.url))
             is_shared = ranges.begin(body, reply.head, plan, trail)
             if is_shared:
                 ranges.receive(reply)
@@ -97,9 +107,9 @@ def _fetch(
             reply.close()
         if is_shared:
             return None, ranges.finish(body)
-        asked = body.ask_on(plan)
+        asked, condition = body.ask_on(plan), ()
         if not asked:
-            return None, body.finish(reply.head, plan)
+            return None, body.finish(own(reply.head, task, trail.url), plan)
 
 
 def _renewed(exc: errors.TransferError, task: Task, context: Context, trail: Trail, body: Body) -> str:
@@ -136,14 +146,18 @@ def _fetch_range(
     return None, ranges.finish(body)
 
 
-def _plan(task: Task, context: Context, body: Body, reply: Reply, *, asked_range: bool) -> BodyPlan:
+def _plan(
+    task: Task, context: Context, body: Body, reply: Reply, trail: Trail, *, asked_range: bool
+) -> BodyPlan:
     """Decide where the body goes, before anything stored is touched."""
     head: Head = reply.head
     policy = context.policies.for_url(task.url)
     refused = refuse_status(head, policy.retry_statuses)
     if refused is not None:
         raise refused
-    plan = plan_body(body.left, head, asked_range=asked_range)
+    plan = plan_body(body.left, head, asked_range=asked_range, asked_change=trail.asked_change)
+    if plan.action is Action.UNCHANGED:
+        return plan
     body.expect(plan)
     if plan.size is not None:
         check_size(plan.size, task.entry, policy)

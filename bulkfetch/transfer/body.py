@@ -11,6 +11,7 @@ from bulkfetch.checksums import Digests
 from bulkfetch.codings import Decoder, choose_decoder
 from bulkfetch.events import Progress
 from bulkfetch.exchange import Reply
+from bulkfetch.freshness import fresh_until
 from bulkfetch.limits import NoLimit
 from bulkfetch.models import NO_PART, Action, BodyPlan, Done, Failure, Head, PartInfo, Task
 from bulkfetch.policy import HostPolicy
@@ -26,6 +27,7 @@ from bulkfetch.transfer.checks import (
     date_worth_setting,
 )
 from bulkfetch.transfer.context import Context
+from bulkfetch.transfer.held import compare, confirm
 from bulkfetch.transfer.strides import CHUNK, EVENT_EVERY, JOURNALLED, PAGE_START, SYNC_EVERY
 
 _JOURNALLED_SHIFT = 5  # or a thirty-second of what is stored: a row for each MiB cost a tenth of a large file
@@ -58,6 +60,7 @@ class Body:
         self._task = task
         self._entry = task.entry
         self._context = context
+        self.asked = time.time()  # or a little later
         self.left = task.part  # what the next attempt may rely on
 
     @functools.cached_property
@@ -131,7 +134,10 @@ class Body:
 
     def new_digests(self) -> Digests:
         """Return digests for a file that starts anew."""
-        return Digests({self._context.config.digest, *(name for name, _ in self._entry.digests)} - {"none"})
+        names = {self._context.config.digest, *(name for name, _ in self._entry.digests)}
+        if self._task.held is not None:
+            names.add(self._task.held.digest.partition(":")[0])
+        return Digests(names - {"none", ""})
 
     def lend(self, head: Head, plan: BodyPlan) -> tuple[Part, Digests]:
         """Give away the part, where the first byte of the body goes, and the digests of what it holds."""
@@ -304,6 +310,10 @@ class Body:
         self._verify(part.offset)
         check_replacing(part.offset, task, context.store)
         context.lease.check()
+        same = compare(task, part.offset, self._digests, head, self.asked, context)
+        if same is not None:
+            self._discard()
+            return same
         etag, last_modified = _validators(head, plan)
         mtime_ns = part.finish(date_worth_setting(last_modified), durable=config.fsync)
         context.store.commit(part, task.path, replace=task.replace)
@@ -311,7 +321,14 @@ class Body:
         digest = "" if config.digest == "none" else self._digests.hexdigest(config.digest)
         if part.offset == 0 and self._entry.size is None:
             self._warnings.append("empty")
-        return Done(part.offset, digest, config.digest, etag, last_modified, mtime_ns, tuple(self._warnings))
+        facts = (part.offset, digest, config.digest, etag, last_modified, mtime_ns, tuple(self._warnings))
+        return Done(*facts, fresh_until=fresh_until(head, self.asked))
+
+    def confirm(self, head: Head) -> Done:
+        """Return the file that is there as done, as the answer says; a part is of no use then."""
+        done = confirm(self._task, head, self.asked, self._context)
+        self._discard()
+        return done
 
     def _verify(self, size: int) -> None:
         if self._entry.size is not None and size != self._entry.size:

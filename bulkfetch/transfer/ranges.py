@@ -19,6 +19,7 @@ from bulkfetch.store import Part
 from bulkfetch.transfer.body import Body
 from bulkfetch.transfer.checks import HTML_TYPES, check_html, check_room, check_size
 from bulkfetch.transfer.context import Context
+from bulkfetch.transfer.held import dated, own
 from bulkfetch.transfer.share import Share
 from bulkfetch.transfer.strides import CHUNK, PAGE_START
 from bulkfetch.transfer.trail import Trail
@@ -123,7 +124,7 @@ class Ranges:
     def _announce(self, head: Head, trail: Trail) -> None:
         share = self.share
         assert share is not None  # just made
-        share.head, share.url = head, trail.url
+        share.head, share.url = dated(own(head, self._task, trail.url)), trail.url
         share.hops, share.came_from_public = trail.hops, trail.is_public
         self.is_announced = True
         self._context.emit(Sharing(self._task, share, share.ranges - 1))

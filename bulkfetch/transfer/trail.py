@@ -8,7 +8,7 @@ from bulkfetch.auth import basic_field
 from bulkfetch.exchange import Reply
 from bulkfetch.models import Head, RateLimit, Task
 from bulkfetch.retry import REDIRECTS
-from bulkfetch.safetext import has_secret, sounds_secret
+from bulkfetch.safetext import has_secret, redact_url, sounds_secret
 from bulkfetch.screening import refuse_url
 from bulkfetch.transfer.context import Context
 from bulkfetch.transfer.gate import Gate
@@ -31,13 +31,15 @@ class Trail:
         self.is_renewed = False  # it ends with a URL that `refresh_url` has given
         self.rate_limit: RateLimit | None = None  # told by the last answer
         self.crawl_delay: float | None = None  # told by robots.txt
+        self.asked_change = False  # the last request was only for a file that differs from the one held
         self.is_public = task.came_from_public and task.hops > 0  # a public address has redirected us
 
-    def follow(self, asked: Fields) -> Reply | str:
+    def follow(self, asked: Fields, condition: Fields = ()) -> Reply | str:
         """Return the final reply, or the URL under another origin that a redirect names.
 
         Args:
             asked: fields besides the user's.
+            condition: fields for the one URL whose answer is held.
 
         Raises:
             TransferError: no final answer came.
@@ -52,10 +54,11 @@ class Trail:
         while True:
             if context.gate is not None:
                 self._pass_gate(context.gate, named)
+            self.asked_change = bool(condition) and self._is_held()
             reply = context.exchange.open(
                 origin,
                 self.url,
-                headers,
+                {**headers, **dict(condition)} if self.asked_change else headers,
                 context.lease,
                 public_only=self.is_public,
                 request=request,
@@ -84,6 +87,11 @@ class Trail:
         return is_named and (
             has_secret(manifest_url) or any(sounds_secret(name) for name, _ in entry.headers)
         )
+
+    def _is_held(self) -> bool:
+        """Say whether the file that is there came from this URL: a validator is of no use at another."""
+        held = self._task.held
+        return held is not None and held.url == redact_url(self.url)
 
     def _pass_gate(self, gate: Gate, named: bool) -> None:
         """Ask robots.txt where the policy wants that; raises `RobotsRefused`."""

@@ -8,15 +8,22 @@ from __future__ import annotations
 
 from bulkfetch import checksums
 from bulkfetch.exchange import Reply
+from bulkfetch.freshness import fresh_until
 from bulkfetch.limits import NoLimit
 from bulkfetch.models import Done, Entry, Head, Task
 from bulkfetch.policy import HostPolicy
 from bulkfetch.transfer.checks import HTML_TYPES, date_worth_setting
 from bulkfetch.transfer.context import Context
+from bulkfetch.transfer.held import own
 
 
-def store_whole(task: Task, context: Context, reply: Reply) -> Done | None:
-    """Make a file of an answer's body; None, with nothing taken or stored, where that takes the long way."""
+def store_whole(task: Task, context: Context, reply: Reply, url: str, asked: float) -> Done | None:
+    """Make a file of an answer's body; None, with nothing taken or stored, where that takes the long way.
+
+    Args:
+        url: whose answer it is.
+        asked: Unix time of the request.
+    """
     head, config, policy = reply.head, context.config, context.policies.for_url(task.url)
     if task.part.token or task.share is not None or task.replace or config.fsync or not _is_plain(head):
         return None
@@ -35,7 +42,9 @@ def store_whole(task: Task, context: Context, reply: Reply) -> Done | None:
     if mtime_ns is None:
         return None
     reply.take_whole()
-    return Done(len(data), digest, config.digest, head.etag, head.last_modified, mtime_ns)
+    until = fresh_until(own(head, task, url), asked) if head.lifetime else None
+    facts = (len(data), digest, config.digest, head.etag, head.last_modified, mtime_ns)
+    return Done(*facts, fresh_until=until)
 
 
 def _is_plain(head: Head) -> bool:

@@ -11,7 +11,7 @@ import re
 from typing import NamedTuple
 
 from bulkfetch.errors import NotHttp, ProtocolViolation
-from bulkfetch.headers import parse_date, parse_head
+from bulkfetch.headers import parse_date, parse_head, read_lifetime
 from bulkfetch.models import Head
 from bulkfetch.safetext import clean
 
@@ -27,18 +27,21 @@ _FIELD = re.compile(rf"({_TOKEN}+):[ \t]*(.*)", re.DOTALL)
 _DATE = "([A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT)"
 _READ = (
     "date|content-|last-modified|etag|connection|transfer-encoding|location|retry-after|set-cookie"
-    "|accept-ranges|ratelimit|x-rate"
+    "|accept-ranges|ratelimit|x-rate|cache-control|expires|age:"
 )
 _ANY = rf"{_TOKEN}++:[\t\x20-\x7e\x80-\xff]*+"
 _LINES = (
     # Settles most of what nobody reads by its first letter.
-    rf"(?![CDELRTcdelrt]|[Ss][Ee][Tt]|[Xx]-[Rr]|(?i:accept-ranges)){_ANY}",
+    rf"(?![CDELRTcdelrt]|[Ss][Ee][Tt]|[Xx]-[Rr]|(?i:accept-ranges|age:)){_ANY}",
     rf"[Dd]ate:(?(2)(?!)) *+{_DATE}[ \t]*+",  # (?(2)(?!)): no second one here
     r"[Cc]ontent-[Ll]ength:(?(3)(?!)) *+([0-9]{1,18})[ \t]*+",
     rf"[Ll]ast-[Mm]odified:(?(4)(?!)) *+{_DATE}[ \t]*+",
     r'[Ee][Tt]ag:(?(5)(?!)) *+((?:W/)?"[!#-~]*+")[ \t]*+',
     r"[Cc]ontent-[Tt]ype:(?(6)(?!)) *+([!-:<-~]++)[ \t]*+(?:;[\t -~]*+)?",
     r"[Aa]ccept-[Rr]anges:(?(7)(?!)) *+(bytes)[ \t]*+",
+    r"[Cc]ache-[Cc]ontrol:(?(8)(?!)) *+([!-~](?:[ -~]*[!-~])?+)[ \t]*+",
+    rf"[Ee]xpires:(?(9)(?!)) *+{_DATE}[ \t]*+",
+    r"[Aa]ge:(?(10)(?!)) *+([0-9]{1,9})[ \t]*+",
     r"[Cc]onnection: *+[Kk]eep-[Aa]live[ \t]*+",
     rf"(?!(?i:{_READ})){_ANY}",
 )
@@ -61,18 +64,29 @@ def read_common(data: bytearray, end: int) -> tuple[Answer, int] | None:
     match = _COMMON.match(data, 0, min(end, MOST_BYTES))
     if match is None:
         return None
-    unchanged, sent, length, modified, etag, kind, ranges = match.groups()
+    unchanged, sent, length, modified, etag, kind, ranges, control, expires, age = match.groups()
+    when = None if sent is None else parse_date(str(sent, "ascii"))
+    if when is None and expires is not None:  # a time that the line-by-line reading knows
+        return None
     head = Head(
         status=304 if unchanged else 200,
         reason="Not Modified" if unchanged else "OK",
         length=None if length is None else int(length),
         etag=None if etag is None else str(etag, "ascii"),
         last_modified=_date_text(modified),
-        date=None if sent is None else parse_date(str(sent, "ascii")),
+        date=when,
         content_type="" if kind is None else str(kind, "ascii").lower(),
         has_ranges=ranges is not None,
+        lifetime=None
+        if control is None and expires is None
+        else read_lifetime(_text(control), _text(expires), when or 0.0),
+        age=0.0 if age is None else float(age),
     )
     return Answer(head, unchanged is not None or length is not None), match.end()
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else str(value, "ascii")
 
 
 def _date_text(value: bytes | None) -> str | None:
