@@ -89,8 +89,8 @@ class Limit(_Type):
         return count, percent
 
 
-class Ranges(_Type):
-    """A number of ranges, or auto."""
+class Count(_Type):
+    """A number, or auto."""
 
     name = "n|auto"
 
@@ -123,5 +123,5 @@ class Header(_Type):
         return name.strip(), text.strip()
 
 
-SIZE, RATE, DURATION, LIMIT, RANGES, HEADER = Size(), Rate(), Duration(), Limit(), Ranges(), Header()
+SIZE, RATE, DURATION, LIMIT, COUNT, HEADER = Size(), Rate(), Duration(), Limit(), Count(), Header()
 FOLDER = Folder()
