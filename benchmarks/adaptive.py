@@ -20,10 +20,10 @@ from typing import NamedTuple
 from benchmarks.nginx import Nginx, is_installed, missing_for
 from benchmarks.scratch import open_scratch
 
-FIXED = ("1", "4", "16", "64")
+FIXED = ("1", "2", "4", "16", "64")
 MODES = (*FIXED, "auto")
 CAP = 16  # connections that `auto` allows itself; what is fixed above is not its measure
-LATENCIES = {1: 6000, 10: 3000, 50: 2000, 200: 1000}  # milliseconds -> files
+LATENCIES = {0: 10_000, 1: 6000, 10: 3000, 50: 2000, 200: 1000}  # milliseconds -> files
 SIZE = 10_000  # bytes of a file
 
 
@@ -61,10 +61,11 @@ def fetch(listed: Path, dest: Path, mode: str) -> Run:
 
 def measure(folder: Path, latency: int, files: int, rounds: int) -> dict[str, Run]:
     """Return the median run of each mode."""
-    with contextlib.closing(Nginx(folder / f"nginx-{latency}", ["delayed"], delay=latency / 1000)) as server:
+    kind = "delayed" if latency else "plain"
+    with contextlib.closing(Nginx(folder / f"nginx-{latency}", [kind], delay=latency / 1000)) as server:
         (server.root / "body").write_bytes(os.urandom(SIZE))
         listed = folder / f"list-{latency}"
-        base = server.bases("delayed")[0]
+        base = server.bases(kind)[0]
         listed.write_text("".join(f"{base}/body?{number}\n" for number in range(files)))
         runs: dict[str, list[Run]] = {mode: [] for mode in MODES}
         for _ in range(rounds):

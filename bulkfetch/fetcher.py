@@ -43,7 +43,7 @@ from bulkfetch.tuning import AutoLimit
 from bulkfetch.watchdog import Lease, Watchdog
 
 Source = Iterable[str | Mapping[str, Any] | Entry | BadLine]
-_FIRST_JOBS = 16  # workers to begin with where as many are wanted as pay
+_FIRST_JOBS = 16  # workers to begin with where as many are wanted as pay: the default
 _CLOSE = 2.0  # seconds the workers have to end
 _ENDING = 10.0  # seconds a run has to end in the thread that iterates, when another one closes the fetcher
 

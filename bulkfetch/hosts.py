@@ -25,7 +25,7 @@ _PATIENCE = 2  # times more probes for a host that has answered in this run
 _TOLD_FROM = 5.0  # seconds of waiting for a limit that the user is told of
 _RESTART_SPREAD = 0.5  # seconds over which a cooled host is started again (fault T06)
 _MOST_DENIALS = 5  # in a row, of credentials that the user has configured
-_FIRST = 4  # connections to begin with where as many are wanted as pay
+_FIRST = 6  # connections to begin with where as many are wanted as pay: the default
 _DOWN_FOR = 300.0  # seconds after which a host that was given up is probed once more
 
 

@@ -9,16 +9,17 @@ from typing import NamedTuple
 
 _UNIT = 64 * 1024  # bytes that weigh as much as one more request
 _DEMAND = 0.75  # of the limit; what is not used says nothing about it
-_WORTH_MORE = 0.4  # of a proportional gain, for which more connections are kept
+_WORTH_MORE = 0.3  # of a proportional gain, for which more connections are kept
 _WORTH_LESS = 0.2  # of a proportional loss, at most, for which fewer are
-_PATIENCE = 4  # windows until something else is tried
+_PATIENCE = 2  # windows until something else is tried
 _MOST_PATIENCE = 32
 _WALL = 32  # windows until a number at which the host has refused is tried again
 _LONGEST_WALL = 512
 _SLOWER = 2.0  # times the latency that was usual: too many, here or of other clients
 _STARTING = 2  # tries in a row after which the step is as large as the number itself
 _LEAST = 2  # one alone leaves the line idle between an answer and the next request
-_LEAST_SECONDS = 0.05  # of a window; what is shorter is noise
+_LEAST_SECONDS = 0.1  # of a window; what is shorter is noise
+_LEAST_STARTING = 0.05  # a doubling is seen all the same
 _LEAST_SETTLING = 0.02
 _LEAST_ANSWERS = 8
 
@@ -46,14 +47,14 @@ class Tuner:
     """
 
     __slots__ = (
-        "_best", "_held", "_is_starting", "_latency", "_most", "_patience", "_rate", "_streak",
-        "_tries_more", "_wall", "_wall_left", "_wall_stands", "limit",
+        "_best", "_held", "_latency", "_most", "_patience", "_rate", "_streak",
+        "_tries_more", "_wall", "_wall_left", "_wall_stands", "is_starting", "limit",
     )  # fmt: skip
 
     def __init__(self, first: int, most: int) -> None:
         self.limit = self._best = min(first, most)
         self._most = most
-        self._is_starting = True
+        self.is_starting = True
         self._tries_more = True
         self._rate = self._latency = 0.0  # goodput, and seconds of a unit of work, at `_best`; 0: not known
         self._streak = _STARTING  # tries in a row that have paid: each doubles the step of the next
@@ -79,7 +80,7 @@ class Tuner:
         self._wall = max(2, self.limit)
         self._wall_left, self._wall_stands = self._wall_stands, min(2 * self._wall_stands, _LONGEST_WALL)
         self.limit = self._best = max(1, min(limit, self._most))
-        self._is_starting, self._tries_more, self._streak = False, True, 0
+        self.is_starting, self._tries_more, self._streak = False, True, 0
         self._rate = self._latency = 0.0
         self._held = 0
         self._patience = _PATIENCE
@@ -98,7 +99,7 @@ class Tuner:
             self._wall = self._most + 1
         if is_slow:
             self._tries_more = False
-        if is_slow or self._is_starting or self._held >= self._patience:
+        if is_slow or self.is_starting or self._held >= self._patience:
             self._try()
 
     def _keep(self, rate: float, latency: float) -> None:
@@ -108,7 +109,7 @@ class Tuner:
         self._try()
 
     def _go_back(self) -> None:
-        was_starting, self._is_starting = self._is_starting, False
+        was_starting, self.is_starting = self.is_starting, False
         self.limit = self._best
         self._tries_more = not self._tries_more
         self._held = self._streak = 0
@@ -122,7 +123,7 @@ class Tuner:
         self._held = 0
         self.limit = self._next()
         if self.limit == self._best:
-            self._is_starting, self._streak = False, 0
+            self.is_starting, self._streak = False, 0
             self._tries_more = not self._tries_more
 
     def _next(self) -> int:
@@ -173,7 +174,7 @@ class AutoLimit:
 
     def _close(self, now: float) -> None:
         elapsed = now - self._begun
-        if elapsed < (_LEAST_SETTLING if self._is_settling else _LEAST_SECONDS):
+        if elapsed < self._least_seconds():
             self._due += self.limit
             return
         if self._is_settling or self._has_paused:
@@ -182,6 +183,11 @@ class AutoLimit:
         window = Window(elapsed, self._answers, self._received, self._waited, self._peak)
         before, self.limit = self.limit, self._tuner.judge(window)
         self._open(now, is_settling=self.limit != before)
+
+    def _least_seconds(self) -> float:
+        if self._is_settling:
+            return _LEAST_SETTLING
+        return _LEAST_STARTING if self._tuner.is_starting else _LEAST_SECONDS
 
     def _open(self, now: float, *, is_settling: bool) -> None:
         """Begin a window; while settling, answers still tell of the limit before."""

@@ -119,7 +119,7 @@ def answer(slot, begin, seconds, latency=0.05):
 
 
 def test_connections_begin_few_and_double(slot):
-    assert slot.limit == 4
+    assert slot.limit == 6
     answer(slot, 1000.0, 1.0)
     assert slot.limit == MOST_PER_HOST
 
@@ -131,7 +131,7 @@ def test_a_refusal_halves_them_and_a_run_of_good_answers_brings_them_back(slot):
     assert slot.limit == 8
     now = answer(slot, now + 1.0, 0.2)
     assert slot.limit == 8
-    now = answer(slot, now, 2.0)
+    now = answer(slot, now, 4.0)
     assert slot.limit == MOST_PER_HOST - 1  # where it was refused
 
 
@@ -142,4 +142,4 @@ def test_one_connection_until_robots_txt_is_known():
     slot.succeed(0.01, 10, 1000.0)
     assert slot.limit == 1
     slot.obey(0.0, 1000.0)
-    assert slot.limit == 4
+    assert slot.limit == 6
