@@ -45,6 +45,14 @@ def test_the_connections_are_a_bound_as_ever(server, urls, tmp_path):
     assert server.peak_requests <= 3
 
 
+def test_more_workers_are_at_work_while_they_pay(server, urls, tmp_path):
+    both = [url.replace("127.0.0.1", host) for url in urls for host in ("127.0.0.1", "localhost")]
+    listed = [{"url": url, "path": str(number)} for number, url in enumerate(both)]
+    outcomes = list(bulkfetch.fetch(listed, tmp_path, jobs="auto", per_host=16))
+    assert {outcome.status for outcome in outcomes} == {"fetched"}
+    assert 16 < server.peak_requests <= 32
+
+
 def test_the_environment_and_a_policy_file_may_say_auto(server, urls, tmp_path, run_bulkfetch):
     config, told = tmp_path / "policy.toml", tmp_path / "events"
     config.write_text(f'[host."{server.netloc}"]\nper_host = "auto"\n')
