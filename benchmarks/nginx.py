@@ -50,7 +50,7 @@ PLACES = {
     "plain": "location /tiny/ { return 200 $uri; }",
     "tls": "ssl_certificate server.pem; ssl_certificate_key server.pem;",
     "limited": f"limit_rate {RATE};",
-    "delayed": f"location / {{ echo_sleep {DELAY_SECONDS}; echo_exec /now$uri; }}\n"
+    "delayed": "location / { echo_sleep %s; echo_exec /now$uri; }\n"
     "location /now/ { internal; alias files/; }",
     "hosts": "",
 }
@@ -68,8 +68,11 @@ class Traffic:
 class Nginx:
     """Serves `root` until it is closed; `kinds` are the servers wanted."""
 
-    def __init__(self, prefix: Path, kinds: Iterable[str], origins: int = 1) -> None:
+    def __init__(
+        self, prefix: Path, kinds: Iterable[str], origins: int = 1, delay: float = DELAY_SECONDS
+    ) -> None:
         self._prefix = prefix
+        self._delay = delay
         self.root = prefix / "files"
         self.root.mkdir(parents=True)
         self._log = prefix / "access.log"
@@ -142,9 +145,10 @@ class Nginx:
     def _render(self) -> str:
         servers = []
         for kind, addresses in self._addresses.items():
+            place = PLACES[kind] % self._delay if kind == "delayed" else PLACES[kind]
             suffix = " ssl" if kind == "tls" else ""
             listen = "".join(f"listen {address}:{self._ports[kind]}{suffix};\n" for address in addresses)
-            servers.append(f"server {{\n{listen}{PLACES[kind]}\n}}")
+            servers.append(f"server {{\n{listen}{place}\n}}")
         module = _echo_module() if "delayed" in self._addresses else None
         return CONFIG.format(
             modules=f"load_module {module};" if module else "",

@@ -13,10 +13,18 @@ from bulkfetch.errors import UsageError
 
 EXISTING = ("skip", "verify", "overwrite", "fail")
 TRANSPORTS = ("auto", "requests", "fast")
+AUTO = "auto"
+MOST_JOBS, MOST_PER_HOST = 64, 16  # where "auto" is wanted; aria2 allows itself 16 connections to a server
 USER_AGENT = f"bulkfetch/{__version__}"
 
+
+def most_of(value: int | str, most: int) -> int:
+    """Return the number that `value` is, or the `most` that "auto" allows itself."""
+    return most if value == AUTO else int(value)
+
+
 _BOUNDS: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
-    (("jobs", "per_host", "window"), lambda value: value >= 1, "be at least 1"),
+    (("window",), lambda value: value >= 1, "be at least 1"),
     (
         ("connect_timeout", "idle_timeout", "rate", "host_rate", "limit_rate", "deadline", "entry_deadline"),
         lambda value: value > 0,
@@ -37,8 +45,8 @@ class FetchConfig:
     dest: str | Path = "."
     layout: str = "flat"  # flat | tree | a template such as "{host}/{stem}{ext}"
     existing: str = "skip"  # for a file there that no earlier run of ours wrote
-    jobs: int = 16
-    per_host: int = 6
+    jobs: int | str = 16  # "auto": as many as pay, up to MOST_JOBS
+    per_host: int | str = 6  # "auto": as many as pay, up to MOST_PER_HOST
     rate: float | None = None  # requests per second for the whole run
     host_rate: float | None = None  # requests per second and host
     limit_rate: float | None = None  # bytes per second for the whole run
@@ -73,6 +81,16 @@ class FetchConfig:
     trace: bool = False  # an event for every request and answer, secrets removed
     window: int = 2048  # tasks held in memory
 
+    @property
+    def most_jobs(self) -> int:
+        """Workers, at most."""
+        return most_of(self.jobs, MOST_JOBS)
+
+    @property
+    def most_per_host(self) -> int:
+        """Connections to one host, at most."""
+        return most_of(self.per_host, MOST_PER_HOST)
+
     def validate(self) -> None:
         """Raise `UsageError` for what no run could carry out."""
         for names, is_good, text in _BOUNDS:
@@ -84,8 +102,10 @@ class FetchConfig:
             raise UsageError(f"existing is one of {', '.join(EXISTING)}, not {self.existing!r}")
         if self.transport not in TRANSPORTS:
             raise UsageError(f"transport is one of {', '.join(TRANSPORTS)}, not {self.transport!r}")
-        if self.segments != "auto" and (not isinstance(self.segments, int) or self.segments < 1):
-            raise UsageError(f"segments must be at least 1 or auto, not {self.segments!r}")
+        for name in ("jobs", "per_host", "segments"):
+            value = getattr(self, name)
+            if value != AUTO and (not isinstance(value, int) or value < 1):
+                raise UsageError(f"{name} must be at least 1 or auto, not {value!r}")
         if self.digest != "none" and self.digest not in ALGORITHMS:
             raise UsageError(f"digest is one of {', '.join(ALGORITHMS)} or none, not {self.digest!r}")
         if self.untrusted and self.headers:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from bulkfetch import events
-from bulkfetch.config import FetchConfig
+from bulkfetch.config import AUTO, FetchConfig
 from bulkfetch.display import Display, NullDisplay
 from bulkfetch.ending import Ending
 from bulkfetch.engine import ThreadEngine
@@ -39,9 +39,11 @@ from bulkfetch.store.folders import HAS_HANDLES
 from bulkfetch.summary import Summary
 from bulkfetch.tracing import TracedLease
 from bulkfetch.transfer import Context, Cores, Gate, run_attempt
+from bulkfetch.tuning import AutoLimit
 from bulkfetch.watchdog import Lease, Watchdog
 
 Source = Iterable[str | Mapping[str, Any] | Entry | BadLine]
+_FIRST_JOBS = 16  # workers to begin with where as many are wanted as pay: the default
 _CLOSE = 2.0  # seconds the workers have to end
 _ENDING = 10.0  # seconds a run has to end in the thread that iterates, when another one closes the fetcher
 
@@ -187,6 +189,7 @@ class Fetcher:
             stop=stop,
             emit=self._emit if self._displays or self._on_event else None,
             refresh=self._refresh,
+            crew=AutoLimit(_FIRST_JOBS, config.most_jobs) if self.config.jobs == AUTO else None,
         )
         kind = TracedLease if config.trace else Lease
         buckets = Buckets(config.limit_rate, stop)
@@ -208,7 +211,7 @@ class Fetcher:
                     )
                     return functools.partial(run_attempt, context=context)
 
-                engine = ThreadEngine(config.jobs, make_worker, run.tell)
+                engine = ThreadEngine(config.most_jobs, make_worker, run.tell)
                 parts.callback(engine.close, _CLOSE)
                 parts.callback(stop.set)
                 self._announce()
@@ -220,10 +223,10 @@ class Fetcher:
     def _affordable(self) -> FetchConfig:
         """Return the configuration with as many workers as there may be open files for (fault X06)."""
         config = self.config
-        jobs = min(config.jobs, count_workers())
-        if jobs == config.jobs:
+        jobs = min(config.most_jobs, count_workers())
+        if jobs == config.most_jobs:
             return config
-        self._notices.append(f"{jobs} workers, not {config.jobs}: no more files may be open (ulimit -n)")
+        self._notices.append(f"{jobs} workers, not {config.most_jobs}: no more files may be open (ulimit -n)")
         return replace(config, jobs=jobs)
 
     def _conclude(self, journal: Journal, summary: Summary, scheduler: Scheduler) -> None:
@@ -237,7 +240,7 @@ class Fetcher:
             self._emit(events.RunFinished(summary))
 
     def _announce(self) -> None:
-        self._emit(events.RunStarted(str(self.config.dest), self.config.jobs))
+        self._emit(events.RunStarted(str(self.config.dest), self.config.most_jobs))
         for notice in filter(None, self._notices):
             self._emit(events.Notice(notice))
         self._notices = []

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from bulkfetch.config import FetchConfig
+from bulkfetch.config import AUTO, FetchConfig
 from bulkfetch.extras import load_extra
 from bulkfetch.hosts import HostLimits, HostSlot
 from bulkfetch.models import Origin
@@ -29,11 +29,12 @@ def make_limits(config: FetchConfig, policies: Policies) -> Callable[[Origin], H
         all_of_it = (policy, *policies.below_origin(origin))
         return HostLimits(
             retry=RetryPolicy(policy.retries, policy.backoff, policy.backoff_cap, policy.max_wait),
-            per_host=policy.per_host,
+            per_host=policy.most_per_host,
             spacing=1.0 / policy.rate if policy.rate else 0.0,
             tell_time=_tell_time,
             has_credentials=shows_itself or any(map(has_credentials, all_of_it)),
             asks_first=policy.robots != "off",
+            adapts=policy.per_host == AUTO,
         )
 
     return limits_of

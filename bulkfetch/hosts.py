@@ -12,6 +12,7 @@ from bulkfetch.models import Attempt, Failure, Origin, Task
 from bulkfetch.pacing import Pacer
 from bulkfetch.retry import RetryPolicy
 from bulkfetch.spacing import find_next
+from bulkfetch.tuning import AutoLimit
 
 PROBE_AFTER = 5  # connect or DNS failures in a row after which one attempt at a time probes the host
 _GROW_AFTER = 20  # successes in a row for one more connection
@@ -23,6 +24,7 @@ _PATIENCE = 2  # times more probes for a host that has answered in this run
 _TOLD_FROM = 5.0  # seconds of waiting for a limit that the user is told of
 _RESTART_SPREAD = 0.5  # seconds over which a cooled host is started again (fault T06)
 _MOST_DENIALS = 5  # in a row, of credentials that the user has configured
+_FIRST = 6  # connections to begin with where as many are wanted as pay: the default
 _DOWN_FOR = 300.0  # seconds after which a host that was given up is probed once more
 
 
@@ -30,18 +32,19 @@ class HostLimits(NamedTuple):
     """How one origin may be asked."""
 
     retry: RetryPolicy
-    per_host: int  # connections at once
+    per_host: int  # connections at once, at most
     spacing: float = 0.0  # least seconds between the starts of two requests
     tell_time: Callable[[float], str] | None = None  # a monotonic time as the user's clock has it
     has_credentials: bool = False  # requests show who we are
     asks_first: bool = False  # one request at a time until robots.txt is known
+    adapts: bool = False  # as many connections as pay, within `per_host`
 
 
 class HostSlot:
     """The governor of one origin; the scheduler alone changes it."""
 
     __slots__ = (
-        "active", "allowance", "asks_first", "cooling_until", "delayed", "denials", "has_answered",
+        "active", "allowance", "asks_first", "auto", "cooling_until", "delayed", "denials", "has_answered",
         "has_timer", "in_ring", "limit", "limits", "misses", "not_before", "origin", "pace", "pacer", "ready",
         "refusal", "refusals", "refused_until", "shrunk_at", "spacing", "streak", "throttles",
     )  # fmt: skip
@@ -51,7 +54,8 @@ class HostSlot:
         self.limits = limits
         self.ready: deque[Task] = deque()
         self.asks_first = limits.asks_first
-        self.limit = 1 if self.asks_first else limits.per_host  # connections allowed now
+        self.auto = AutoLimit(_FIRST, limits.per_host) if limits.adapts else None
+        self.limit = 1 if self.asks_first else self._most()  # connections allowed now
         self.allowance: Allowance | None = None  # of a host that tells its limit
         self.pacer: Pacer | None = None  # of a host that has answered 429
         self.spacing = limits.spacing  # 0: requests start as they come
@@ -138,12 +142,19 @@ class HostSlot:
             batch.append(self.ready.popleft())
         return batch
 
-    def succeed(self, seconds: float = 0.0) -> None:
+    def _most(self) -> int:
+        """Return the connections allowed to a host that has refused nothing."""
+        return self.limits.per_host if self.auto is None else self.auto.limit
+
+    def succeed(self, seconds: float = 0.0, received: int = 0, now: float = 0.0) -> None:
         """Count a good answer; after a run of them one more connection is allowed (AIMD)."""
         self.answered()
         self.throttles = self.denials = 0
         self.pace += (seconds - self.pace) / _PACE_OVER if self.pace else seconds
-        if self.limit < self.limits.per_host:
+        if self.auto is not None:
+            limit = self.auto.note(now, seconds, received, self.active + 1 if self.ready else 0)
+            self.limit = 1 if self.asks_first else limit
+        elif self.limit < self.limits.per_host:
             self.streak += 1
             if self.streak >= _GROW_AFTER:
                 self.limit += 1
@@ -159,6 +170,8 @@ class HostSlot:
         self.streak = 0
         if now - self.shrunk_at >= _SHRINK_EVERY:
             self.limit = max(1, self.limit // 2)
+            if self.auto is not None:
+                self.auto.cut(self.limit, now)
             self.shrunk_at = now
 
     def miss(self, failure: Failure, now: float, chance: float) -> None:
@@ -166,6 +179,7 @@ class HostSlot:
         if self.misses >= PROBE_AFTER and self.active:
             return  # begun before the probes, each of which is alone
         self.misses += 1
+        self._pause(now)
         if self.misses < PROBE_AFTER:
             return
         policy = self.limits.retry
@@ -204,6 +218,7 @@ class HostSlot:
         """Make the whole host wait as it asked; returns the seconds from now."""
         policy = self.limits.retry
         asked = failure.retry_after or 0.0
+        self._pause(now)
         if asked > policy.max_wait:
             self._defer("asks to wait", asked, now, failure.status_code)
             return asked
@@ -218,6 +233,11 @@ class HostSlot:
             wait += chance * min(_RESTART_SPREAD, self.spacing or _RESTART_SPREAD)
         self.cooling_until = max(self.cooling_until, now + wait)
         return self.cooling_until - now
+
+    def _pause(self, now: float) -> None:
+        """Measure nothing from a time in which little is asked."""
+        if self.auto is not None:
+            self.auto.pause(now)
 
     def shut_out(self, failure: Failure, now: float) -> None:
         """Ask nothing more for a while: something before the host answers in its place."""
@@ -242,7 +262,7 @@ class HostSlot:
         if not self.asks_first:
             return
         self.asks_first = False
-        self.limit = self.limits.per_host
+        self.limit = self._most()
         if crawl_delay > self.limits.spacing:
             self.limits = self.limits._replace(spacing=crawl_delay)
             self.spacing = max(self.spacing, crawl_delay)
@@ -251,9 +271,10 @@ class HostSlot:
             self._defer("allows one request in", crawl_delay, now)
 
     def is_governed(self) -> bool:
-        """Say whether the host has wished for anything."""
+        """Say whether the host has wished for anything, or how it is asked was found out."""
         wished = self.allowance is not None or self.refusal is not None or self.spacing > self.limits.spacing
-        return wished or bool(self.refusals) or self.limit < self.limits.per_host
+        is_found = self.auto is not None or self.limit < self.limits.per_host
+        return wished or bool(self.refusals) or is_found
 
     def keep_account(self, now: float) -> Allowance:
         """Begin to count requests against a limit that the host has told for the first time."""

@@ -22,8 +22,8 @@ def count_workers() -> int:
 
 def count_origins(config: FetchConfig) -> int:
     """Return of how many origins idle connections may be kept, at least one."""
-    left = _limit() - _OWN - config.jobs * _OF_A_WORKER
-    return max(1, min(_MOST_ORIGINS, left // config.per_host))
+    left = _limit() - _OWN - config.most_jobs * _OF_A_WORKER
+    return max(1, min(_MOST_ORIGINS, left // config.most_per_host))
 
 
 def may_keep_folders() -> bool:

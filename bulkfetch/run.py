@@ -36,6 +36,7 @@ from bulkfetch.policy import Policies
 from bulkfetch.safetext import hide_query, redact, redact_url
 from bulkfetch.scheduler import Ended, Moved, Partial, Requeued, Scheduler, Step
 from bulkfetch.summary import Summary
+from bulkfetch.tuning import AutoLimit
 from bulkfetch.urls import origin_of
 
 Message = Report | Progress | Sharing | Notice | Exchanged
@@ -67,6 +68,7 @@ class Run:
         stop: threading.Event,
         emit: Callable[[Event], None] | None,
         refresh: Callable[[float], None],
+        crew: AutoLimit | None = None,
     ) -> None:
         self._config = config
         self._journal = journal
@@ -78,6 +80,7 @@ class Run:
         self._listens = emit is not None  # events that come for every file are made only if so
         self._emit = emit or _ignore
         self._refresh = refresh
+        self._crew = crew  # None: as many workers as configured
         self.inbox: Inbox[Message] = Inbox()
         self._backlog = Backlog()
         self._rejected: list[Outcome] = []  # of lines that are no entries, not yet told
@@ -217,7 +220,8 @@ class Run:
             for late, failure in self._scheduler.expire(now):
                 self._fail(late, failure)
         self._is_starved = False
-        while self._scheduler.active < self._config.jobs:
+        jobs = self._crew.limit if self._crew else self._config.most_jobs
+        while self._scheduler.active < jobs:
             task = self._scheduler.take(now)
             if task is None:
                 self._is_starved = not self._scheduler.is_held  # other hosts would have to wait as well
@@ -269,6 +273,9 @@ class Run:
     def _ended_attempt(self, report: Report, now: float) -> None:
         task, attempt, frees, unstarted = report
         self.summary.received += attempt.received
+        if self._crew is not None and attempt.failure is None:
+            in_use = 0 if self._is_starved else self._scheduler.active
+            self._crew.note(now, attempt.seconds, attempt.received, in_use)
         if unstarted:  # first, so that a host that is given up takes them along
             self._scheduler.give_back(unstarted, now)
         self._take_step(self._scheduler.settle(task, attempt, now, frees=frees), attempt)

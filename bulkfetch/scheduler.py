@@ -216,7 +216,7 @@ class Scheduler:
         if group is not None:
             step = self._settle_range(slot, group, task, attempt, now)
         elif attempt.failure is None:
-            slot.succeed(attempt.seconds)
+            slot.succeed(attempt.seconds, attempt.received, now)
             step = self._settle_good(task, attempt)
         elif is_stale(task, attempt):  # RFC 9112 section 9.3.1: our race, not their fault
             again = task._replace(stale=task.stale + 1, part=attempt.part)
@@ -270,7 +270,7 @@ class Scheduler:
             cooldown = self._judge_host(slot, attempt, now)
             dropped = self._drop_all(slot, now)
         elif attempt.received:
-            slot.succeed(attempt.seconds)
+            slot.succeed(attempt.seconds, attempt.received, now)
         step: Step | None = self._next_range(slot, group, task, attempt, now)
         if group.share.is_over:
             group.tasks -= self._withdraw(slot, task.key)

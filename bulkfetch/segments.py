@@ -28,7 +28,7 @@ def choose_piece(left: int, ranges: int, config: FetchConfig) -> int:
 
 def count_ranges(left: int, config: FetchConfig) -> int:
     """Return in how many ranges `left` bytes are worth fetching at once; 1 is a single stream."""
-    most = min(config.jobs, config.per_host)
+    most = min(config.most_jobs, config.most_per_host)
     if config.segments == "auto":
         return max(1, min(most, left // _AUTO_LEAST))
     return max(1, min(most, int(config.segments), left // LEAST))

@@ -42,7 +42,8 @@ def measure_all(
     tasks: Iterable[Task], config: FetchConfig, policies: Policies, scheduler: Scheduler
 ) -> Iterator[Sized]:
     """Ask for the size of every task by HEAD and yield the answers as they come."""
-    config = replace(config, jobs=min(config.jobs, count_workers()))
+    jobs = min(config.most_jobs, count_workers())
+    config = replace(config, jobs=jobs)
     stop, inbox = threading.Event(), Inbox[Report]()
     buckets = Buckets(None, stop)
     with contextlib.ExitStack() as parts:
@@ -60,7 +61,7 @@ def measure_all(
             )
             return functools.partial(measure, context=context)
 
-        engine = ThreadEngine(config.jobs, make_worker, inbox.put)
+        engine = ThreadEngine(jobs, make_worker, inbox.put)
         parts.callback(engine.close, _CLOSE)
         parts.callback(stop.set)
         yield from _Sizing(scheduler, config).run(iter(tasks), engine, inbox)
@@ -97,7 +98,7 @@ class _Sizing:
 
     def _start(self, engine: ThreadEngine) -> None:
         now = time.monotonic()
-        while self._scheduler.active < self._config.jobs and (task := self._scheduler.take(now)):
+        while self._scheduler.active < self._config.most_jobs and (task := self._scheduler.take(now)):
             engine.submit([task])
 
     def _add(self, task: Task) -> Iterator[Sized]:

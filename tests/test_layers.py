@@ -23,7 +23,7 @@ LAYERS: dict[str, float] = {
     "addresses": 2, "checksums": 2, "codings": 2, "extras": 2, "formatting": 2, "headers": 2, "naming": 2,
     "asking": 2, "quantities": 2, "urls": 2,
     # the one configuration; what a host allows by its own words and by its refusals
-    "allowance": 3, "config": 3, "pacing": 3, "robots": 3, "screening": 3, "spacing": 3,
+    "allowance": 3, "config": 3, "pacing": 3, "robots": 3, "screening": 3, "spacing": 3, "tuning": 3,
     # pure decisions and totals
     "resume": 4, "retry": 4, "segments": 4, "summary": 4,
     # event values; one host's state

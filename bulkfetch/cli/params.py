@@ -89,8 +89,8 @@ class Limit(_Type):
         return count, percent
 
 
-class Ranges(_Type):
-    """A number of ranges, or auto."""
+class Count(_Type):
+    """A number, or auto."""
 
     name = "n|auto"
 
@@ -132,6 +132,6 @@ class Header(Line):
         return name.strip(), text.strip()
 
 
-SIZE, RATE, DURATION, LIMIT, RANGES = Size(), Rate(), Duration(), Limit(), Ranges()
+SIZE, RATE, DURATION, LIMIT, COUNT = Size(), Rate(), Duration(), Limit(), Count()
 LINE, HEADER = Line(), Header()
 FOLDER = Folder()

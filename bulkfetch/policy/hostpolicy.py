@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bulkfetch.auth import Auth, Value
-from bulkfetch.config import USER_AGENT
+from bulkfetch.config import MOST_PER_HOST, USER_AGENT, most_of
 from bulkfetch.refreshing import Renewer
 
 
@@ -77,7 +77,7 @@ class HostPolicy:
     max_wait: float = 3600.0
     retry_statuses: frozenset[int] | None = None  # None: the usual ones
     retry_methods: frozenset[str] = frozenset({"GET", "HEAD"})
-    per_host: int = 6
+    per_host: int | str = 6  # "auto": as many as pay
     rate: float | None = None  # requests per second
     limit_rate: float | None = None  # bytes per second of this host
     robots: str = "off"  # off | warn | obey
@@ -85,3 +85,8 @@ class HostPolicy:
     refresh_url: Renewer | None = None  # gives a new URL for one that has expired
     strict: bool = False
     allow_html: bool = False
+
+    @property
+    def most_per_host(self) -> int:
+        """Connections at once, at most."""
+        return most_of(self.per_host, MOST_PER_HOST)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bulkfetch.config import USER_AGENT
+from bulkfetch.config import AUTO, USER_AGENT
 from bulkfetch.policy.credentials import (
     read_auth,
     read_client_cert,
@@ -65,7 +65,7 @@ KEYS: dict[str, Key] = {
     "max_size": Key(read_size),
     "max_wait": Key(read_seconds, per_origin=True),
     "min_speed": Key(read_speed),
-    "per_host": Key(whole(1, 1024), per_origin=True),
+    "per_host": Key(whole(1, 1024, AUTO), per_origin=True),
     "proxy": Key(read_proxy, per_origin=True),
     "rate": Key(read_rate, per_origin=True),
     "refresh_url": Key(read_refresh),

@@ -92,10 +92,12 @@ def a_list(value: Any) -> list[Any]:
     return list(value)
 
 
-def whole(low: int, high: int) -> Reader:
-    """Return a reader of whole numbers from `low` to `high`."""
+def whole(low: int, high: int, word: str | None = None) -> Reader:
+    """Return a reader of whole numbers from `low` to `high`; `word` may stand in place of one."""
 
-    def read(value: Any, _: Reading) -> int:
+    def read(value: Any, _: Reading) -> int | str:
+        if word is not None and value == word:
+            return word
         if isinstance(value, bool) or not isinstance(value, int):
             raise ValueError(_not("a whole number", value))
         if not low <= value <= high:

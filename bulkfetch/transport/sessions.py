@@ -118,7 +118,7 @@ class OriginSession:
             session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         self._headers = {"User-Agent": policy.user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
         session.adapters.clear()
-        self._adapter = _Adapter(origin, policy.per_host, way)
+        self._adapter = _Adapter(origin, policy.most_per_host, way)
         session.mount(f"{origin.scheme}://", self._adapter)
         self._options: dict[str, Any] = {
             "stream": True,

@@ -41,10 +41,10 @@ class Pool:
         self._peer_of = peer_of  # given where only public addresses are asked
         self._connect_seconds = policy.connect_timeout
         self._idle_seconds = policy.idle_timeout
-        self._most = policy.per_host
+        self._most = policy.most_per_host
         self._idle: deque[Connection] = deque()  # its operations are atomic
         # Each is for one use (RFC 8446 appendix C.4), and only here: a resumed handshake checks no host name.
-        self._tickets: deque[ssl.SSLSession] = deque(maxlen=policy.per_host)
+        self._tickets: deque[ssl.SSLSession] = deque(maxlen=policy.most_per_host)
         self._closed = False
 
     def ask(self, request: bytes, lease: Lease) -> tuple[Answer, Connection]:

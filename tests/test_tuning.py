@@ -1,0 +1,294 @@
+"""How many connections pay: the rule by table, and against simulated hosts through the scheduler."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from itertools import count, pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bulkfetch.hosts import HostLimits
+from bulkfetch.models import Attempt, Done, Entry, Failure, Task
+from bulkfetch.retry import RetryPolicy
+from bulkfetch.scheduler import Ended, Scheduler
+from bulkfetch.tuning import AutoLimit, Tuner, Window
+from bulkfetch.urls import origin_of
+
+POLICY = RetryPolicy(retries=50, backoff=1.0, cap=60.0, max_wait=3600.0)
+DONE = Done(1, "")
+URL = "https://a.example/"
+ORIGIN = origin_of(URL)
+RESET = Failure("reset", "the connection was reset", retryable=True)
+MOST = 16
+TURN = 0.0005  # seconds the coordinator takes to look again
+
+
+# -- the rule -------------------------------------------------------------------------------------
+
+
+def window(rate, *, peak=MOST, latency=0.1):
+    """Return a window of one second."""
+    return Window(1.0, rate, 0, rate * latency, peak)
+
+
+def limits(*rates, first=4):
+    """Return the limit after each window."""
+    tuner = Tuner(first, MOST)
+    return [tuner.judge(window(rate)) for rate in rates]
+
+
+@pytest.mark.parametrize(
+    ("rates", "seen"),
+    [
+        ((40, 80, 160), [8, 16, 16]),
+        ((40, 42), [8, 4]),
+        ((40, 80, 82), [8, 16, 8]),
+        ((40, 42, 40, 39), [8, 4, 3, 2]),
+        ((40, 42, 40, 30), [8, 4, 3, 4]),
+        ((40, 42, 40, 39, 38), [8, 4, 3, 2, 2]),
+    ],
+    ids=[
+        "doubles while it pays", "goes back at once", "at the knee", "fewer do as well", "fewer do not",
+        "two are the least",
+    ],
+)  # fmt: skip
+def test_the_limit_follows_goodput(rates, seen):
+    assert limits(*rates) == seen
+
+
+def test_windows_in_which_connections_were_idle_say_nothing():
+    tuner = Tuner(8, MOST)
+    assert [tuner.judge(window(rate, peak=5)) for rate in (10, 1000, 10)] == [8, 8, 8]
+
+
+def test_a_settled_host_is_tried_again_ever_more_rarely():
+    rates = {16: 160, 12: 120}
+    tuner, seen = Tuner(MOST, MOST), []
+    for _ in range(300):
+        seen.append(tuner.judge(window(rates[tuner.limit])))
+    tries = [number for number, limit in enumerate(seen) if limit == 12]
+    gaps = [later - earlier for earlier, later in pairwise(tries)]
+    assert gaps == sorted(gaps)
+    assert len(tries) < 10
+
+
+def test_latency_that_doubles_without_more_goodput_lowers_the_limit_at_once():
+    tuner = Tuner(MOST, MOST)
+    tuner.judge(window(160, latency=0.1))
+    assert tuner.judge(window(150, latency=0.3)) == 12
+
+
+def test_a_cut_ends_the_doubling():
+    tuner = Tuner(8, MOST)
+    tuner.cut(4)
+    assert [tuner.judge(window(80)) for _ in range(1)] == [4]
+    assert tuner.judge(window(80)) == 5
+
+
+@settings(deadline=None)
+@given(
+    first=st.integers(1, 64),
+    most=st.integers(1, 64),
+    steps=st.lists(
+        st.one_of(
+            st.tuples(st.floats(0.0, 1e6), st.integers(1, 9999), st.integers(0, 10**12), st.integers(0, 64)),
+            st.integers(0, 64),
+        ),
+        max_size=100,
+    ),
+)  # fmt: skip
+def test_the_limit_stays_within_its_bounds(first, most, steps):
+    tuner = Tuner(first, most)
+    for step in steps:
+        if isinstance(step, int):
+            tuner.cut(step)
+        else:
+            elapsed, answers, received, peak = step
+            tuner.judge(Window(elapsed, answers, received, elapsed * peak, peak))
+        assert 1 <= tuner.limit <= most
+
+
+# -- windows --------------------------------------------------------------------------------------
+
+
+def test_time_in_which_nothing_was_asked_is_not_measured():
+    auto, now = AutoLimit(4, MOST), 0.0
+    for _ in range(50):
+        now += 0.02
+        auto.note(now, 0.08, 10, 4)
+    assert auto.limit > 4
+    before = auto.limit
+    auto.pause(now)
+    now += 100.0  # a cooldown
+    for _ in range(before):
+        now += 0.01
+        auto.note(now, 0.08, 10, before)
+    assert auto.limit == before
+
+
+def test_answers_that_come_while_nothing_waits_are_not_measured():
+    auto = AutoLimit(4, MOST)
+    for number in range(1000):
+        auto.note(number * 0.01, 0.04, 10, 4 if number % 5 else 0)
+    assert auto.limit == 4
+
+
+# -- against hosts --------------------------------------------------------------------------------
+
+
+class Host:
+    """Answers everything after the same time."""
+
+    def __init__(self, latency=0.05):
+        self.latency = latency
+        self.active = 0
+
+    def serve(self, now):
+        """Return when the answer is there; None: the connection is reset."""
+        return now + self.latency
+
+
+class Queue(Host):
+    """Has so many workers, and a queue before them."""
+
+    def __init__(self, latency, servers):
+        super().__init__(latency)
+        self.free = [0.0] * servers
+
+    def serve(self, now):
+        begins = max(now, heapq.heappop(self.free))
+        heapq.heappush(self.free, begins + self.latency)
+        return begins + self.latency
+
+
+class Line(Host):
+    """Has a line that is full at so many answers a second."""
+
+    def __init__(self, latency, per_second):
+        super().__init__(latency)
+        self.spacing, self.free = 1.0 / per_second, 0.0
+
+    def serve(self, now):
+        self.free = max(now, self.free) + self.spacing
+        return self.free + self.latency
+
+
+class Thrashing(Host):
+    """Is slowed down by what it does at the same time: best at `knee`."""
+
+    def __init__(self, latency, knee):
+        super().__init__(latency)
+        self.knee = knee
+
+    def serve(self, now):
+        return now + self.latency * max(1.0, (self.active / self.knee) ** 1.5)
+
+
+class Narrow(Host):
+    """Resets what is past so many connections."""
+
+    def __init__(self, latency, most):
+        super().__init__(latency)
+        self.most = most
+
+    def serve(self, now):
+        return now + self.latency if self.active <= self.most else None
+
+
+def simulate(host, todo, *, per_host=MOST, adapts=True, noise=0.0, seed=1, received=10_000):
+    """Return the seconds until `todo` entries are done, the limits seen, and the resets."""
+    chance = random.Random(seed)
+    limits = HostLimits(POLICY, per_host, adapts=adapts)
+    scheduler = Scheduler(lambda origin: limits, chance=chance.random)
+    for number in range(todo):
+        url = f"{URL}{number}"
+        assert scheduler.add(Task(Entry((url,)), b"%d" % number, "x", url, ORIGIN), 0.0) is None
+    events, order, seen = [], count(), []
+    now, done, resets = 0.0, 0, 0
+    while done < todo:
+        while (task := scheduler.take(now)) is not None:
+            host.active += 1
+            when = host.serve(now)
+            is_good = when is not None
+            took = (when - now) * chance.uniform(1.0 - noise, 1.0 + noise) if is_good else host.latency
+            heapq.heappush(events, (now + took, next(order), task, now, is_good))
+        wake = scheduler.next_time()
+        if not events or (wake is not None and wake < events[0][0]):
+            now = max(now, wake)
+            continue
+        now, _, task, begun, is_good = heapq.heappop(events)
+        host.active -= 1
+        resets += not is_good
+        outcome = {"done": DONE, "received": received} if is_good else {"failure": RESET}
+        step = scheduler.settle(task, Attempt(task.attempt, seconds=now - begun, **outcome), now)
+        done += isinstance(step, Ended)
+        seen.append(scheduler._slots[ORIGIN].limit)
+        now += TURN / 10
+    return now, seen, resets
+
+
+def fixed(make, todo, number, **options):
+    return simulate(make(), todo, per_host=number, adapts=False, **options)[0]
+
+
+HOSTS = {  # and the number of connections at which each is best
+    "1 ms": (lambda: Host(0.001), MOST),
+    "10 ms": (lambda: Host(0.01), MOST),
+    "50 ms": (lambda: Host(0.05), MOST),
+    "200 ms": (lambda: Host(0.2), MOST),
+    "six workers": (lambda: Queue(0.05, 6), 6),
+    "one worker": (lambda: Queue(0.02, 1), 2),
+    "a full line": (lambda: Line(0.05, 120), 8),
+    "thrashing past 5": (lambda: Thrashing(0.05, 5), 5),
+    "thrashing past 12": (lambda: Thrashing(0.05, 12), 12),
+}
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+@pytest.mark.parametrize(("make", "number"), HOSTS.values(), ids=HOSTS)
+def test_auto_comes_near_the_best_fixed_number(make, number, noise):
+    seconds, _, _ = simulate(make(), 1500, noise=noise)
+    assert seconds <= 1.2 * fixed(make, 1500, number, noise=noise) + 0.2
+
+
+@pytest.mark.parametrize(
+    ("make", "least", "most"),
+    [
+        (lambda: Host(0.05), 12, 16),
+        (lambda: Queue(0.05, 6), 5, 9),
+        (lambda: Queue(0.02, 1), 2, 3),
+        (lambda: Line(0.05, 120), 5, 9),
+        (lambda: Thrashing(0.05, 5), 4, 8),
+    ],
+    ids=["only latency", "six workers", "one worker", "a full line", "thrashing past 5"],
+)
+def test_no_more_connections_than_pay(make, least, most):
+    _, seen, _ = simulate(make(), 2000, noise=0.1)
+    settled = seen[1000:]
+    assert least <= sum(settled) / len(settled) <= most
+
+
+def test_a_host_that_resets_is_asked_for_too_much_ever_more_rarely():
+    seconds, _, resets = simulate(Narrow(0.05, 5), 2000)
+    always_16 = simulate(Narrow(0.05, 5), 2000, adapts=False)
+    assert seconds <= 1.3 * fixed(lambda: Narrow(0.05, 5), 2000, 5)
+    assert seconds < always_16[0]
+    assert resets < 0.15 * always_16[2]
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    kind=st.sampled_from([Queue, Line, Thrashing, Narrow]),
+    latency=st.floats(0.002, 0.5),
+    size=st.integers(1, 40),
+    noise=st.floats(0.0, 0.9),
+    received=st.integers(0, 10**7),
+    seed=st.integers(0, 1000),
+)
+def test_every_run_ends_within_the_bounds(kind, latency, size, noise, received, seed):
+    number = size / latency if kind is Line else size
+    _, seen, _ = simulate(kind(latency, number), 200, noise=noise, received=received, seed=seed)
+    assert 1 <= min(seen) <= max(seen) <= MOST
