@@ -445,32 +445,22 @@ class Run:
         self._scheduler.drain()
 
 
+_new = tuple.__new__  # one for every file, made in a quarter of the time
+_FETCHED = Status.FETCHED  # looking it up is slow before Python 3.12
 _REMEMBERED = frozenset({"already fetched", "listed before"})  # skipped, yet the journal knows better
 
 
 def _fetched(task: Task, attempt: Attempt, done: Done) -> Outcome:
-    given = task.entry.urls[0]
-    url = redact_url(given)
-    return Outcome(
-        entry=task.entry,
-        status=Status.SKIPPED if done.is_foreign else Status.UNCHANGED if done.kept else Status.FETCHED,
-        path=task.path,
-        url=url,
-        final_url=url if attempt.url == given else redact_url(attempt.url),
-        size=done.size,
-        received=task.received + attempt.received,
-        sha256=done.digest if done.algorithm == "sha256" else "",
-        digest=f"{done.algorithm}:{done.digest}" if done.digest else "",
-        etag=done.etag,
-        last_modified=done.last_modified,
-        mtime_ns=done.mtime_ns,
-        attempts=attempt.number,
-        seconds=time.monotonic() - task.started,
-        reason=done.kept,
-        warnings=done.warnings,
-        key=task.key,
-        fresh_until=done.fresh_until,
-    )
+    entry = task.entry
+    status = _FETCHED if not done.kept else Status.SKIPPED if done.is_foreign else Status.UNCHANGED
+    url = redact_url(entry.urls[0])
+    final_url = url if attempt.url == entry.urls[0] else redact_url(attempt.url)
+    digest = done.digest and f"{done.algorithm}:{done.digest}"
+    return _new(Outcome, (
+        entry, status, task.path, url, final_url, done.size, task.received + attempt.received,
+        done.digest if done.algorithm == "sha256" else "", digest, done.etag, done.last_modified, done.mtime_ns,
+        attempt.number, time.monotonic() - task.started, None, done.kept, done.warnings, task.key, done.fresh_until,
+    ))  # fmt: skip
 
 
 def _ignore(event: Event) -> None:
