@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 
 import pytest
 
@@ -123,3 +124,19 @@ def test_a_limit_told_in_answers_to_head_is_kept_to(server, tmp_path, command):
     assert done.returncode == 0, done.stderr
     assert "longer than --max-wait" in done.stdout
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("route", [{"head_delay": 30.0}, {"status": 503, "retry_after": "30"}])
+def test_the_deadline_of_an_entry_was_ignored(server, make_server, tmp_path, command, route):
+    other = make_server()
+    server.add("/slow", **route)
+    other.add("/b", body=b"x" * 2048)
+    urls = [server.url("/slow"), other.url("/b")]
+    options = ("--sizes", "--entry-deadline", "0.5", "--deadline", "20")
+    started = time.monotonic()
+    done = command("plan", *urls, "-d", tmp_path / "out", *options)
+    assert time.monotonic() - started < 10.0
+    assert done.returncode == 0, done.stderr
+    assert "deadline" in done.stdout
+    assert "1  size told by its server" in done.stdout
+    assert "the deadline passed" not in done.stdout, "that of the whole plan"
