@@ -64,15 +64,16 @@ def measure_all(
         engine = ThreadEngine(jobs, make_worker, inbox.put)
         parts.callback(engine.close, _CLOSE)
         parts.callback(stop.set)
-        yield from _Sizing(scheduler, config).run(iter(tasks), engine, inbox)
+        yield from _Sizing(scheduler, config, policies).run(iter(tasks), engine, inbox)
 
 
 class _Sizing:
     """The coordinator: few tasks wait in memory, however long the list is."""
 
-    def __init__(self, scheduler: Scheduler, config: FetchConfig) -> None:
+    def __init__(self, scheduler: Scheduler, config: FetchConfig, policies: Policies) -> None:
         self._scheduler = scheduler
         self._config = config
+        self._policies = policies
         self._open: dict[bytes, Task] = {}  # asked for and not answered
 
     def run(self, tasks: Iterator[Task], engine: ThreadEngine, inbox: Inbox[Report]) -> Iterator[Sized]:
@@ -84,6 +85,8 @@ class _Sizing:
                 is_over = task is None
                 if task is not None:
                     yield from self._add(task._replace(entry=replace(task.entry, request=HEAD)))
+            late = self._scheduler.expire(time.monotonic())
+            yield from (self._end(task, failure) for task, failure in late)
             self._start(engine)
             for report in inbox.take(self._wait()):
                 yield from self._settle(report)
@@ -99,7 +102,13 @@ class _Sizing:
     def _start(self, engine: ThreadEngine) -> None:
         now = time.monotonic()
         while self._scheduler.active < self._config.most_jobs and (task := self._scheduler.take(now)):
-            engine.submit([task])
+            engine.submit([self._started(task, now)])
+
+    def _started(self, task: Task, now: float) -> Task:
+        if task.started:
+            return task
+        bound = self._policies.for_url(task.url).entry_deadline
+        return task.begun(now, now + bound if bound else None)
 
     def _add(self, task: Task) -> Iterator[Sized]:
         self._open[task.key] = task

@@ -8,7 +8,7 @@ import json
 import sqlite3
 
 import pytest
-from faultserver import CLOSE
+from faultserver import CLOSE, route
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -353,13 +353,53 @@ def test_the_journal_keeps_a_digest_of_a_body_alone(server, tmp_path, get, comma
     assert text.startswith("# left out, as it is no plain GET: http://")
 
 
-def test_a_post_on_a_connection_that_had_gone_stale_is_not_sent_again(server, get):
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_a_post_on_a_connection_that_had_gone_stale_failed_for_good(make_server, get, tls):
+    server = make_server(tls=tls)
     server.add("/export", body=lambda request: request.body, close_after=1)
     records = [{"url": server.url("/export"), "path": name, "body": name} for name in "ab"]
-    done = get(records, "-j", "1")
-    assert done.returncode == 1
-    assert "a POST that may have arrived is not sent again" in done.stderr
+    done = get(records, "-j", "1", *(("--ca-bundle", server.ca_file) if tls else ()))
+    assert done.returncode == 0, done.stderr
     assert [request.body for request in server.requests] == [b"a", b"b"]
+
+
+def test_a_post_has_a_connection_of_its_own_through_a_tunnel_too(make_server, get):
+    server, proxy = make_server(tls=True), make_server(tunnel=True)
+    server.add("/export", body=lambda request: request.body, close_after=1)
+    records = [{"url": server.url("/export"), "path": name, "body": name} for name in "ab"]
+    done = get(records, "-j", "1", "--ca-bundle", server.ca_file, "--proxy", proxy.origin)
+    assert done.returncode == 0, done.stderr
+    assert [request.body for request in server.requests] == [b"a", b"b"]
+    assert [request.method for request in proxy.requests] == ["CONNECT"] * 2
+
+
+def test_gets_after_a_post_share_its_connection(server, get):
+    server.add("/export", body=b"x")
+    records = [{"url": server.url("/export"), "path": "a", "body": "a"}]
+    records += [{"url": server.url("/export"), "path": f"{n}", "method": "GET"} for n in range(4)]
+    done = get(records, "-j", "1", "--transport", "requests")
+    assert done.returncode == 0, done.stderr
+    assert server.connections == 1
+
+
+def test_a_post_that_is_asked_for_credentials_brings_them_on_the_same_connection(server, tmp_path, get):
+    """What authenticates connections, such as NTLM, would begin anew for ever."""
+
+    def answer(request):
+        if "Authorization" in request.headers:
+            return route(body=b"x")
+        wanted = ("WWW-Authenticate", 'Digest realm="r", nonce="n", qop="auth"')
+        return route(status=401, extra_headers=[wanted])
+
+    server.add_generator(answer)
+    policy = tmp_path / "policy.toml"
+    auth = 'auth = { type = "digest", username = "me", password = "b0dy-digest" }'
+    policy.write_text(f'[host."{server.netloc}"]\n{auth}\n')
+    policy.chmod(0o600)
+    done = get([{"url": server.url("/export"), "body": "x"}], "--config", policy)
+    assert done.returncode == 0, done.stderr
+    assert len(server.requests) == 2
+    assert server.connections == 1
 
 
 def test_a_post_is_authenticated_by_its_host_section(server, tmp_path, get, monkeypatch):

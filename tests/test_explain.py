@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from contextlib import closing
 
 import pytest
@@ -129,6 +130,25 @@ def test_a_run_that_goes_on_is_told_of(server, tmp_path, start_bulkfetch, comman
     asked = ("explain", tmp_path / "out", server.url("/a"))
     server.wait_until(lambda: "attempt 1: failed, server" in command(*asked).stdout)
     assert "\n  pending" in command(*asked).stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the holder's file says nothing for sure")
+@pytest.mark.parametrize("first", [[], [{"status": 500}]], ids=["the first attempt", "a later one"])
+def test_an_attempt_that_was_killed_was_not_told_of(server, tmp_path, start_bulkfetch, command, first):
+    server.add("/a", body=b"x" * 3_000_000, first=first, etag='"1"', at={2_500_000: 60.0})
+    process = start_bulkfetch("get", server.url("/a"), "-d", tmp_path / "out", "--backoff", "0.01")
+    asked = ("explain", tmp_path / "out", server.url("/a"))
+    server.wait_until(lambda: "  kept" in command(*asked).stdout, 20)
+    ended = "run 1 ended with the program"
+    assert ended not in command(*asked).stdout, "it goes on"
+    process.kill()
+    process.wait(15)
+    text = command(*asked).stdout
+    assert f"  {ended}; an attempt under way then has no line of its own\n  kept" in text
+    assert text.count("attempt 1") == len(first)
+    server.add("/a", status=404)
+    command("get", server.url("/a"), "-d", tmp_path / "out")
+    assert ended not in command(*asked).stdout
 
 
 def test_what_is_not_there_is_said_in_one_sentence(server, tmp_path, command, explained):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import tempfile
 from hashlib import blake2b
+from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import scale
 from bulkfetch.errors import LineError
-from bulkfetch.journal.names import hash_keys, hash_paths
+from bulkfetch.journal.names import Names, hash_keys, hash_paths
+from bulkfetch.journal.opening import open_scratch
+from bulkfetch.journal.sieve import Sieve
 from bulkfetch.models import Entry
 from bulkfetch.naming import layouts, plan_path
 from bulkfetch.store import STATE, LocalStore
@@ -26,6 +31,7 @@ SEGMENTS = st.one_of(
     st.sampled_from(ODD),
     st.text("aAbclnp019._~@+=,- %:;*?#&\\|é\u202e", max_size=12),
 )
+HASHES = st.integers(-(1 << 63), (1 << 63) - 1)
 URLS = st.builds(
     lambda scheme, host, folders, end: f"{scheme}://{'/'.join([host, *folders])}{end}",
     st.sampled_from(["http", "https"]),
@@ -65,6 +71,40 @@ def test_keys_are_known_by_their_first_64_bits(keys):
 def test_destinations_are_known_by_64_bits_of_a_digest(paths):
     digests = [blake2b(path.encode("utf-8", "surrogatepass"), digest_size=8).digest() for path in paths]
     assert hash_paths(paths) == [int.from_bytes(digest, "big", signed=True) for digest in digests]
+
+
+@given(st.sets(HASHES), st.sets(HASHES))
+def test_a_sieve_lets_pass_what_was_added(added, others):
+    sieve = Sieve()
+    assert sieve.passing(added | others) == []
+    sieve.add(added)
+    bits = {number % (1 << 27) for number in added}
+    wanted = {number for number in added | others if number % (1 << 27) in bits}
+    assert set(sieve.passing(added | others)) == wanted
+
+
+@settings(deadline=None, max_examples=30)  # each makes a file
+@given(st.lists(st.lists(st.integers(0, 40), unique=True), max_size=12))
+def test_rows_are_found_by_key_and_destination_wherever_their_names_are(batches):
+    numbers = {}
+    with tempfile.TemporaryDirectory() as folder, contextlib.closing(open_scratch(Path(folder))) as database:
+        names = Names(database, waiting=5)
+        for batch in batches:
+            known = {key_of(n): numbers[n] for n in batch if n in numbers}
+            assert names.find([key_of(n) for n in batch]) == known
+            assert sorted(names.find_paths([f"{n}.txt" for n in batch])) == sorted(known.values())
+            added = names.find_or_add([key_of(n) for n in batch])
+            for n in batch:
+                numbers.setdefault(n, len(numbers) + 1)
+                names.claim(f"{n}.txt", added[key_of(n)])
+                sql = "INSERT OR IGNORE INTO entries (id, key, state, run) VALUES (?, ?, '', 1)"
+                database.write(sql, (added[key_of(n)], key_of(n)))
+            assert added == {key_of(n): numbers[n] for n in batch}
+            names.write()
+
+
+def key_of(number):
+    return blake2b(str(number).encode(), digest_size=16).digest()
 
 
 def test_nothing_stands_in_a_bare_folder(tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -35,16 +37,20 @@ def explain(dest: str, url: str) -> int:
         wanted = redact_url(parse_url(url))
     except LineError as exc:
         raise UsageError(f"the URL cannot be looked for: {exc}") from exc
+    from bulkfetch.lock import holder_of
+    from bulkfetch.store import STATE
+
     with open_journal(dest) as journal:
         stories = list(journal.stories(wanted))
     if not stories:
         raise UsageError(f"the journal of {clean(dest)} knows nothing of {clean(wanted)}")
+    goes_on = sys.platform == "win32" or bool(holder_of(Path(dest, STATE)))  # there nobody can tell
     for story in stories:
-        _show(story)
+        _show(story, goes_on=goes_on)
     return EXIT_OK
 
 
-def _show(story: EntryStory) -> None:
+def _show(story: EntryStory, *, goes_on: bool) -> None:
     click.echo(f"{clean(story.url)}\n  destination  {clean(story.path)}")
     run = 0
     for row in story.rows or _only_attempt(story):
@@ -52,6 +58,10 @@ def _show(story: EntryStory) -> None:
             run = row.run
             click.echo(f"  run {run}")
         _show_row(row)
+    if story.open_run and not goes_on:  # telling of each beginning would cost a write for each file
+        click.echo(
+            f"  run {story.open_run} ended with the program; an attempt under way then has no line of its own"
+        )
     if story.kept:
         click.echo(f"  kept         {format_size(story.kept)} that the next attempt goes on from")
     totals = [

@@ -43,6 +43,7 @@ class EntryStory(NamedTuple):
     reason: str  # of a failure, or for having skipped it
     kept: int  # bytes of a part that would be continued
     rows: tuple[AttemptRow, ...]
+    open_run: int  # which left it pending and has recorded no end of its own; 0: none
 
 
 def add_attempt(database: Database, row: AttemptRow, run: int, now: float) -> None:
@@ -61,18 +62,19 @@ def forget_attempts(database: Database, run: int) -> None:
 def find_stories(database: Database, url: str) -> Iterator[EntryStory]:
     """Yield every entry of a URL, given as the journal stores it."""
     query = (
-        "SELECT key, path, state, final_url, received, attempts, seconds, finished, kind, message"
+        "SELECT key, path, state, final_url, received, attempts, seconds, finished, kind, message,"
+        " (SELECT id FROM runs WHERE id = run AND state = 'pending' AND runs.finished IS NULL)"
         " FROM entries WHERE url = ? ORDER BY id"
     )
-    for key, path, state, final_url, received, attempts, seconds, finished, kind, message in database.fetch(
-        query, (url,)
-    ):
+    for values in database.fetch(query, (url,)):
+        key, path, state, final_url, received, attempts, seconds, finished, kind, message, open_run = values
         reason = ": ".join(str(text) for text in (kind, message) if text)
         parts = database.fetch('SELECT "offset" FROM parts WHERE key = ?', (key,))
         yield EntryStory(
             url, str(path), str(state), _text(final_url), _number(received), _number(attempts),
             float(_number(seconds)), finished if isinstance(finished, float) else None, reason,
             _number(parts[0][0]) if parts else 0, tuple(_find_rows(database, key)),
+            _number(open_run),
         )  # fmt: skip
 
 

@@ -14,9 +14,12 @@ from hashlib import blake2b
 
 from bulkfetch.journal import schema
 from bulkfetch.journal.database import Database
+from bulkfetch.journal.sieve import Sieve
 from bulkfetch.naming import collision_key
 
 _WAITING = 8 * 1024  # rows whose names wait in memory: some 2 MiB
+_MOST_WAITING = 8 * _WAITING
+_SHARE = 64  # of the rows; the larger the index, the more of its pages a piece of it would touch
 KEY_SIZE = 16  # bytes
 _NAMED = "named"  # in `meta`: the highest row whose names are written
 
@@ -32,6 +35,7 @@ class Names:
         self._looked_up: dict[bytes, int] = {}  # by the last query; what was found is asked for again
         self._absent: set[bytes] = set()  # what that query did not find; who adds one looks here no more
         self._hashes: dict[str, int] = {}  # of the destinations asked for last, which are claimed next
+        self._sieve: Sieve | None = None  # what the index may have; None: anything
         self._named = 0
         self._last = -1  # highest row; -1: not loaded
 
@@ -44,7 +48,7 @@ class Names:
         }
         missing = [key for key in keys if key not in found] if len(found) < len(keys) else []
         if missing and self._named and not self._absent.issuperset(missing):
-            rows = self._database.fetch_many(schema.FIND_IDS, hash_keys(missing))
+            rows = self._database.fetch_many(schema.FIND_IDS, self._sift(hash_keys(missing)))
             wanted = set(missing)
             self._looked_up = {key: number for key, number in rows if key in wanted}
             self._absent = wanted.difference(self._looked_up)
@@ -61,8 +65,7 @@ class Names:
         self._hashes = dict(zip(path_keys, hash_paths(path_keys), strict=True))
         hashes = self._hashes.values()
         found = [self._paths[value] for value in hashes if value in self._paths]
-        missing = [value for value in hashes if value not in self._paths]
-        if missing and self._named:
+        if self._named and (missing := self._sift(value for value in hashes if value not in self._paths)):
             found += [number for _, number in self._database.fetch_many(schema.FIND_PATH_IDS, missing)]
         return found
 
@@ -89,19 +92,29 @@ class Names:
             self._paths[value] = number
         else:  # nobody would look at this row again after a crash
             self._paths.pop(value, None)
+            self._note([value])
             self._database.write_many(schema.ADD_NAMES, [(value, number)])
 
     def write(self, *, all_of_them: bool = False) -> None:
         """Write what waits if it is much; part of the open transaction."""
-        if not self._keys or (len(self._keys) < self._waiting and not all_of_them):
+        enough = max(self._waiting, min(self._named // _SHARE, _MOST_WAITING))
+        if not self._keys or (len(self._keys) < enough and not all_of_them):
             return
         names = dict(zip(hash_keys(self._keys), self._keys.values(), strict=True)) | self._paths
+        self._note(names)
         self._database.write_many(schema.ADD_NAMES, [(value, names[value]) for value in sorted(names)])
         self._database.write("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (_NAMED, self._last))
         self._named = self._last
         self._keys.clear()
         self._paths.clear()
         self._absent.clear()  # they may be what has just been written
+
+    def _sift(self, values: Iterable[int]) -> list[int]:
+        return list(values) if self._sieve is None else self._sieve.passing(values)
+
+    def _note(self, values: Iterable[int]) -> None:
+        if self._sieve is not None:
+            self._sieve.add(values)
 
     def _load(self) -> None:
         if self._last >= 0:
@@ -111,6 +124,8 @@ class Names:
         named = fetch("SELECT value FROM meta WHERE name = ?", (_NAMED,))
         if named and isinstance(named[0][0], int):
             self._named = max(0, min(named[0][0], self._last))
+        if not self._last and not fetch("SELECT 1 FROM names LIMIT 1"):
+            self._sieve = Sieve()
         for number, key, path, owns in fetch(schema.UNNAMED, (self._named,)):
             if isinstance(key, bytes) and len(key) == KEY_SIZE:
                 self._keys[key] = number

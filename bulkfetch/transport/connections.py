@@ -139,8 +139,16 @@ class Pool(HTTPConnectionPool):
 
     ConnectionCls = Connection
 
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        """Return a connection, closed where the request wants a fresh one: it is opened again."""
+        conn = super()._get_conn(timeout)
+        if current.needs_fresh:  # what answers ask to be sent again goes over the same connection
+            current.needs_fresh = False
+            conn.close()
+        return conn
 
-class SecurePool(HTTPSConnectionPool):
+
+class SecurePool(Pool, HTTPSConnectionPool):
     """Pooled TLS connections."""
 
     ConnectionCls = SecureConnection

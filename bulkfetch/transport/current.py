@@ -16,6 +16,7 @@ class _Current(threading.local):
     public_only = False  # a connection to a private address is refused (fault A09)
     untrusted = False  # the same for a whole list
     peer_of: PeerOf = staticmethod(host_part)
+    needs_fresh = False  # the request must not meet a connection that may have gone stale
     peer: str | None = None  # set by the connection: whom it talks to; None for a proxy's
 
 

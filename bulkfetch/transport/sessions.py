@@ -24,6 +24,8 @@ from bulkfetch.transport.resending import drain
 from bulkfetch.transport.route import Route
 from bulkfetch.transport.socks import SOCKS_POOLS, is_socks, parse_socks
 
+_IDEMPOTENT = ("GET", "HEAD")  # of those that are sent
+
 
 class Way(NamedTuple):
     """How connections to an origin are made."""
@@ -193,6 +195,8 @@ class OriginSession:
             with present_lease().aside():
                 request.prepare_auth(applied.auth, url)
         present_lease().enter("the answer's head", current.head_seconds)
+        # RFC 9110 section 9.2.2: what a stale connection may have swallowed could not be sent again.
+        current.needs_fresh = request.method not in _IDEMPOTENT
         return self._session.send(request, **self._options)
 
     def keep_cookies(self, url: str, values: Sequence[str]) -> None:
