@@ -38,6 +38,30 @@ class Guard(NamedTuple):
 
 GUARDS = (
     Guard(
+        "declared digest of a small file",
+        "B32",
+        "transfer/whole.py",
+        "if wanted != (",
+        "if None is (",
+        "test_whole.py::test_both_ways_come_to_the_same_end[other digest declared]",
+    ),
+    Guard(
+        "declared size of a small file",
+        "I09",
+        "transfer/whole.py",
+        "entry.size is not None and size != entry.size",
+        "False",
+        "test_whole.py::test_both_ways_come_to_the_same_end[other size declared]",
+    ),
+    Guard(
+        "a small file that is there stays",
+        "K08",
+        "store/local.py",
+        "if is_whole and _is_free(folder, name):",
+        "if is_whole:",
+        "test_whole.py::test_a_file_that_appeared_meanwhile_stays",
+    ),
+    Guard(
         "a range that was not asked for",
         "B21",
         "resume.py",
