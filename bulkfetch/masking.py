@@ -35,6 +35,9 @@ class KnownSecrets:
             self._forms[f"{re.escape(form)}={{0,2}}"] = form
         self._forms["".join(map(_percent_pattern, value))] = value
 
+    def __len__(self) -> int:
+        return len(self._forms)
+
     def mask(self, text: str) -> str:
         """Return `text` with every known value in it replaced."""
         if not self._forms:

@@ -281,14 +281,14 @@ class Run:
         self._take_step(self._scheduler.settle(task, attempt, now, frees=frees), attempt)
 
     def _take_step(self, step: Step, attempt: Attempt) -> None:
-        if isinstance(step, Moved):
+        if isinstance(step, Ended):
+            self._ended(step, step.by or attempt)
+        elif isinstance(step, Moved):
             self._moved(step, attempt)
         elif isinstance(step, Requeued):
             self._requeued(step, step.by or attempt)
-        elif isinstance(step, Partial):
-            self._ended_range(step)
         else:
-            self._ended(step, step.by or attempt)
+            self._ended_range(step)
         if step.cooldown:
             self._cooling(step.cooldown, attempt)
         for other, refusal in step.dropped:
@@ -458,8 +458,9 @@ def _fetched(task: Task, attempt: Attempt, done: Done) -> Outcome:
     digest = done.digest and f"{done.algorithm}:{done.digest}"
     return _new(Outcome, (
         entry, status, task.path, url, final_url, done.size, task.received + attempt.received,
-        done.digest if done.algorithm == "sha256" else "", digest, done.etag, done.last_modified, done.mtime_ns,
-        attempt.number, time.monotonic() - task.started, None, done.kept, done.warnings, task.key, done.fresh_until,
+        done.digest if done.algorithm == "sha256" else "", digest, done.etag, done.last_modified,
+        done.mtime_ns, attempt.number, time.monotonic() - task.started, None, done.kept, done.warnings,
+        task.key, done.fresh_until,
     ))  # fmt: skip
 
 

@@ -10,8 +10,8 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from itertools import count
+from typing import NamedTuple
 
 from bulkfetch.groups import Group, as_range, is_stale
 from bulkfetch.hosts import HostLimits, HostSlot
@@ -33,8 +33,7 @@ Dropped = tuple[tuple[Task, Failure], ...]  # tasks of a host that is given up, 
 NOTHING_DROPPED: Dropped = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Requeued:
+class Requeued(NamedTuple):
     """The task waits and will be tried again, perhaps at another mirror."""
 
     task: Task
@@ -45,8 +44,7 @@ class Requeued:
     by: Attempt | None = None  # as in `Ended`
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(NamedTuple):
     """The task goes on under another URL; the caller plans it there."""
 
     task: Task
@@ -55,8 +53,7 @@ class Moved:
     dropped: Dropped = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """The task is done, and is as it was handed out, or it has failed, and counts the attempt's bytes."""
 
     task: Task
@@ -66,8 +63,7 @@ class Ended:
     by: Attempt | None = None  # the one that decided, where several fetched ranges of the file
 
 
-@dataclass(frozen=True, slots=True)
-class Partial:
+class Partial(NamedTuple):
     """A range of a file has ended; others of the same file are still to come."""
 
     task: Task
@@ -246,8 +242,8 @@ class Scheduler:
     def _hold_back(self, slot: HostSlot, step: Step, wait: float, now: float) -> Step:
         """Tell that a host allows no more for a while; where that is too long, its queue fails."""
         if slot.refused(now) is not None:
-            return replace(step, dropped=(*step.dropped, *self._drop_all(slot, now)))
-        return replace(step, cooldown=max(step.cooldown, wait)) if wait else step
+            return step._replace(dropped=(*step.dropped, *self._drop_all(slot, now)))
+        return step._replace(cooldown=max(step.cooldown, wait)) if wait else step
 
     def _settle_good(self, task: Task, attempt: Attempt) -> Step:
         if attempt.redirect is not None:
@@ -280,9 +276,9 @@ class Scheduler:
             if not group.tasks:
                 step = self._conclude(group, task, now)
         if isinstance(step, Requeued):
-            return replace(step, cooldown=cooldown, dropped=dropped)
+            return step._replace(cooldown=cooldown, dropped=dropped)
         assert not isinstance(step, Moved)  # no range is redirected
-        return replace(step, dropped=dropped) if dropped else step
+        return step._replace(dropped=dropped) if dropped else step
 
     def _next_range(
         self, slot: HostSlot, group: Group, task: Task, attempt: Attempt, now: float
@@ -310,7 +306,7 @@ class Scheduler:
         if attempt.failure is None:
             return Ended(task, None, by=attempt)
         step = self._try_again(self._slot(task.origin, now), task, attempt, now)
-        return replace(step, by=attempt)
+        return step._replace(by=attempt)
 
     def _withdraw(self, slot: HostSlot, key: bytes) -> int:
         """Take back the tasks of one file that have not started; returns how many."""
@@ -356,8 +352,8 @@ class Scheduler:
         dropped = self._drop_all(slot, now)
         step = self._try_again(slot, task, attempt, now)
         if isinstance(step, Requeued):
-            return replace(step, cooldown=cooldown, dropped=dropped)
-        return replace(step, dropped=dropped)
+            return step._replace(cooldown=cooldown, dropped=dropped)
+        return step._replace(dropped=dropped)
 
     def _try_again(self, slot: HostSlot, task: Task, attempt: Attempt, now: float) -> Requeued | Ended:
         failure = attempt.failure
