@@ -38,7 +38,7 @@ class RunStarted(Event):
 
     name: ClassVar[str] = "run_started"
     dest: str
-    jobs: int
+    jobs: int  # workers, at most
 
     def _fields(self) -> dict[str, Any]:
         return {"dest": self.dest, "jobs": self.jobs}

@@ -87,6 +87,7 @@ class Run:
         self._outcomes: list[Outcome] = []  # settled, not yet in the journal
         self._oldest = 0.0  # when the first of them was settled
         self._is_starved = False  # a worker is idle although tasks wait
+        self._is_short = False  # another worker would have something to do
         self._next_look = 0.0  # when a starved run reads further ahead
         self._has_deadlines = config.entry_deadline is not None or bool(policies.settings("entry_deadline"))
         self._told_done = False
@@ -225,9 +226,11 @@ class Run:
             task = self._scheduler.take(now)
             if task is None:
                 self._is_starved = not self._scheduler.is_held  # other hosts would have to wait as well
+                self._is_short = False
                 return
             batch = [task, *self._scheduler.take_along(task, _BATCH)]
             self._engine.submit([self._started(each, now) for each in batch])
+        self._is_short = self._scheduler.has_next()
 
     def _started(self, task: Task, now: float) -> Task:
         if self._listens:
@@ -274,7 +277,7 @@ class Run:
         task, attempt, frees, unstarted = report
         self.summary.received += attempt.received
         if self._crew is not None and attempt.failure is None:
-            in_use = 0 if self._is_starved else self._scheduler.active
+            in_use = self._scheduler.active if self._is_short else 0
             self._crew.note(now, attempt.seconds, attempt.received, in_use)
         if unstarted:  # first, so that a host that is given up takes them along
             self._scheduler.give_back(unstarted, now)

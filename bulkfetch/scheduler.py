@@ -147,6 +147,10 @@ class Scheduler:
             return task
         return None
 
+    def has_next(self) -> bool:
+        """Say whether a task may start now, as far as is known."""
+        return bool(self._ring)
+
     def take_along(self, task: Task, most: int) -> list[Task]:
         """Return up to `most` tasks that follow `task`, just taken, in the same slot; often none."""
         if self._spacing:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 _UNIT = 64 * 1024  # bytes that weigh as much as one more request
 _DEMAND = 0.75  # of the limit; what is not used says nothing about it
 _WORTH_MORE = 0.3  # of a proportional gain, for which more connections are kept
-_WORTH_LESS = 0.2  # of a proportional loss, at most, for which fewer are
+_WORTH_LESS = 0.1  # of a proportional loss, at most, for which fewer are
 _PATIENCE = 2  # windows until something else is tried
 _MOST_PATIENCE = 32
 _WALL = 32  # windows until a number at which the host has refused is tried again
@@ -22,6 +22,8 @@ _LEAST_SECONDS = 0.1  # of a window; what is shorter is noise
 _LEAST_STARTING = 0.05  # a doubling is seen all the same
 _LEAST_SETTLING = 0.02
 _LEAST_ANSWERS = 8
+_FAST = 0.02  # seconds of an answer
+_LARGEST_SHARE = 0.2  # of the time in a window that one answer may have taken
 
 
 class Window(NamedTuple):
@@ -37,6 +39,15 @@ class Window(NamedTuple):
     def work(self) -> float:
         """How much was done: requests and bytes each cost time."""
         return self.answers + self.received / _UNIT
+
+    def goodput(self, limit: int) -> float:
+        """Return the work of a second.
+
+        Where answers take long, few of them begin and end within the window: what each took in its own time
+        tells more. Where they come fast, our own turn between them counts too.
+        """
+        seconds = self.waited / limit if self.waited > self.answers * _FAST else self.elapsed
+        return self.work / seconds
 
 
 class Tuner:
@@ -66,7 +77,7 @@ class Tuner:
     def judge(self, window: Window) -> int:
         """Return the limit from now on."""
         if window.peak >= self.limit * _DEMAND and window.elapsed > 0:
-            rate, latency = window.work / window.elapsed, window.waited / window.work
+            rate, latency = window.goodput(self.limit), window.waited / window.work
             if self.limit == self._best:
                 self._hold(rate, latency)
             elif self._has_paid(rate):
@@ -138,15 +149,15 @@ class AutoLimit:
     """A limit that follows what was measured under it."""
 
     __slots__ = (
-        "_answers", "_begun", "_due", "_has_paused", "_is_settling", "_peak", "_received", "_tuner",
-        "_waited", "limit",
+        "_answers", "_begun", "_due", "_has_paused", "_is_settling", "_longest", "_peak", "_received",
+        "_tuner", "_waited", "limit",
     )  # fmt: skip
 
     def __init__(self, first: int, most: int) -> None:
         self._tuner = Tuner(first, most)
         self.limit = self._tuner.limit
         self._answers = self._received = self._peak = 0
-        self._waited = 0.0
+        self._waited = self._longest = 0.0
         self._open(float("-inf"), is_settling=True)  # the first window only tells when the first answers came
 
     def note(self, now: float, seconds: float, received: int, in_use: int) -> int:
@@ -154,6 +165,8 @@ class AutoLimit:
         self._answers += 1
         self._received += received
         self._waited += seconds
+        if seconds > self._longest:
+            self._longest = seconds
         if in_use > self._peak:
             self._peak = in_use
         elif not in_use:
@@ -174,7 +187,8 @@ class AutoLimit:
 
     def _close(self, now: float) -> None:
         elapsed = now - self._begun
-        if elapsed < self._least_seconds():
+        is_lumpy = self._longest > self._waited * _LARGEST_SHARE and not self._is_settling
+        if elapsed < self._least_seconds() or is_lumpy:
             self._due += self.limit
             return
         if self._is_settling or self._has_paused:
@@ -193,7 +207,8 @@ class AutoLimit:
         """Begin a window; while settling, answers still tell of the limit before."""
         self._begun = now
         self._is_settling = is_settling
-        self._due = self.limit if is_settling else max(_LEAST_ANSWERS, 2 * self.limit)
+        rounds = 1 if is_settling or self._tuner.is_starting else 2
+        self._due = self.limit if is_settling else max(_LEAST_ANSWERS, rounds * self.limit)
         self._answers = self._received = self._peak = 0
-        self._waited = 0.0
+        self._waited = self._longest = 0.0
         self._has_paused = False

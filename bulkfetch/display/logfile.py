@@ -39,7 +39,7 @@ class LogFile:
     def show(self, event: Event) -> None:
         """Take note of `event`; the first and the last one of a run are written at once."""
         if isinstance(event, RunStarted):
-            write_lines(self._stream, [f"run started  {clean(event.dest)}, {event.jobs} workers"])
+            write_lines(self._stream, [f"run started  {clean(event.dest)}, at most {event.jobs} workers"])
         self._log.show(event)
         if isinstance(event, RunFinished):
             self._log.close()
