@@ -65,7 +65,7 @@ class SocksServer:
             target = self._greet_5(sock) if self._take(sock, 1) == b"\x05" else self._greet_4(sock)
             if target is None:
                 return
-            with socket.create_connection(target, 5) as far:
+            with socket.create_connection(target, 30) as far:
                 far.settimeout(None)
                 back = threading.Thread(target=_pump, args=(far, sock), daemon=True)
                 back.start()

@@ -22,7 +22,7 @@ def attempts(tmp_path):
 @pytest.fixture
 def impatient(tmp_path):
     """Attempts that soon give up on silence."""
-    with Attempts(tmp_path / "out", idle_timeout=0.3) as made:
+    with Attempts(tmp_path / "out", idle_timeout=1.0) as made:
         yield made
 
 

@@ -145,7 +145,7 @@ def test_c01_a_connection_the_server_closed_while_idle_is_noticed(server, attemp
     "options", [{}, {"chunked": 100}, {"no_length": True}], ids=["length", "chunked", "close"]
 )
 def test_c02_a_trickling_body_is_too_slow(server, make, options):
-    attempts = make(min_speed=100_000.0, watchdog={"window": 0.3})
+    attempts = make(min_speed=100_000.0, watchdog={"window": 1.0})
     server.add("/a", body=DATA, etag=ETAG, trickle=(10, 0.01), **options)
     with under(SOON):
         attempt = attempts.fetch(server.url("/a"))
@@ -171,7 +171,7 @@ def test_c02_our_own_rate_limit_is_not_the_servers_fault(server, tmp_path):
 
 @pytest.mark.parametrize("used_before", [False, True], ids=["new connection", "used connection"])
 def test_c03_a_trickling_head_meets_its_bound(server, make, used_before):
-    attempts = make(idle_timeout=0.3)
+    attempts = make(idle_timeout=1.0)
     server.add("/a", body=DATA, trickle_head=(1, 0.02))
     server.add("/b", body=b"b")
     if used_before:

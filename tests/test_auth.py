@@ -468,7 +468,7 @@ def test_oauth_when_the_one_that_asks_is_cut_another_asks(tokens):
 
     threads = [threading.Thread(target=first)]
     threads[0].start()
-    tokens.server.wait_for_hits("/token", 1)
+    tokens.server.wait_until(lambda: any(request.status for request in tokens.server.requests))
     tokens.options = {}
     threads.append(threading.Thread(target=lambda: results.update(second=source.current())))
     threads[1].start()

@@ -36,7 +36,7 @@ def make(request):
         return made[-1]
 
     yield make
-    assert all(engine.close(5.0) for engine in made)
+    assert all(engine.close(30.0) for engine in made)
 
 
 def test_every_task_of_every_batch_is_reported_once(make):
@@ -86,4 +86,4 @@ def test_p14_idle_workers_end_and_come_back_with_what_they_had(monkeypatch):
         for loop in list(engine._loops):
             loop.result(timeout=30)  # it ended by itself
     assert len(made) == 1
-    assert engine.close(5.0)
+    assert engine.close(30.0)

@@ -26,7 +26,7 @@ from bulkfetch.events import Cooling, Event, Retrying
 MB = 1024 * 1024
 SIZE = 6 * MB + 345
 DATA, OTHER = pattern(SIZE), pattern(SIZE, 1)
-CLOSING = 1  # a server may be late to notice that an answer is not wanted to its end
+CLOSING = 2  # a server may be late to notice that an answer is not wanted to its end
 PACED = (65536, 0.001)  # so that ranges overlap
 ROUTE: dict[str, Any] = {"body": DATA, "etag": '"v1"', "trickle": PACED}
 

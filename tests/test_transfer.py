@@ -39,7 +39,7 @@ def test_what_an_attempt_tells(server, attempts):
         hops=2,
         started=attempt.started,
     )
-    assert 0 < attempt.seconds < 5
+    assert 0 < attempt.seconds < 60
     done = attempt.done
     assert (done.size, done.digest, done.algorithm) == (SIZE, hashlib.sha256(DATA).hexdigest(), "sha256")
     assert (done.etag, done.last_modified) == (ETAG, "Sun, 13 Sep 2020 12:26:40 GMT")

@@ -32,7 +32,7 @@ from bulkfetch.wire.request import Template
 
 BODY = pattern(100_000)
 FOREVER = float("inf")
-IDLE = 0.5  # seconds, where a test waits for it
+IDLE = 1.0  # seconds, where a test waits for it
 CONFIG = FetchConfig(idle_timeout=10.0, connect_timeout=10.0, ca_bundle=ca_file(), user_agent="test/1")
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"

@@ -117,7 +117,7 @@ def test_a_broken_body_keeps_what_came_and_goes_on(server, attempts, poured, how
 
 
 def test_a_silent_server_is_given_up(server, make, poured):
-    attempts = make(idle_timeout=0.3)
+    attempts = make(idle_timeout=1.0)
     server.add("/a", body=BODY, etag=ETAG, cut=CUT, cut_how="stall")
     attempt = attempts.fetch(server.url("/a"))
     assert_failed(attempt, "timeout", retryable=True)

@@ -19,7 +19,7 @@ from .wire import BadRequest, Request, RequestReader
 
 SLICE = 0.02  # seconds between looks at the peer while nothing is sent
 PIECE = 1 << 18
-ACKNOWLEDGED = 2.0  # seconds to wait for the peer's kernel before a reset
+ACKNOWLEDGED = 10.0  # seconds to wait for the peer's kernel before a reset
 
 
 class Ended(Exception):
