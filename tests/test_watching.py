@@ -47,7 +47,7 @@ def test_two_secrets_are_never_the_same():
     [
         ("dest/.bulkfetch/journal.sqlite3", True),
         ("dest/.bulkfetch/journal.sqlite3-wal", True),
-        (f"dest/.bulkfetch/{SECRET}", True),
+        pytest.param(f"dest/.bulkfetch/{SECRET}", True, id="in a name"),
         ("dest/.bulkfetch/parts/1a2b", False),
         ("dest/body", False),
         ("events.jsonl", True),
