@@ -87,6 +87,7 @@ class Run:
         self._outcomes: list[Outcome] = []  # settled, not yet in the journal
         self._oldest = 0.0  # when the first of them was settled
         self._is_starved = False  # a worker is idle although tasks wait
+        self._is_full = False  # no worker is idle
         self._is_short = False  # another worker would have something to do
         self._next_look = 0.0  # when a starved run reads further ahead
         self._has_deadlines = config.entry_deadline is not None or bool(policies.settings("entry_deadline"))
@@ -220,7 +221,7 @@ class Run:
         if self._has_deadlines:
             for late, failure in self._scheduler.expire(now):
                 self._fail(late, failure)
-        self._is_starved = False
+        self._is_starved = self._is_full = False
         jobs = self._crew.limit if self._crew else self._config.most_jobs
         while self._scheduler.active < jobs:
             task = self._scheduler.take(now)
@@ -230,7 +231,7 @@ class Run:
                 return
             batch = [task, *self._scheduler.take_along(task, _BATCH)]
             self._engine.submit([self._started(each, now) for each in batch])
-        self._is_short = self._scheduler.has_next()
+        self._is_full, self._is_short = True, self._scheduler.has_next()
 
     def _started(self, task: Task, now: float) -> Task:
         if self._listens:
@@ -244,7 +245,8 @@ class Run:
     def _wait(self) -> None:
         """Sleep until something happens, then deal with all that has."""
         now = time.monotonic()
-        until = min(self._scheduler.next_time() or now + _TURN, now + _TURN)
+        due = None if self._is_full else self._scheduler.next_time()  # what is due waits for a worker
+        until = min(due or now + _TURN, now + _TURN)
         if self._outcomes:
             until = min(until, self._oldest + _FLUSH_AFTER)
         self._receive(self.inbox.take(until - now))

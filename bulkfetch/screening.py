@@ -15,8 +15,8 @@ MOST_BYTES = 10 * 1024**3  # of a file, unless --max-size or a host section says
 _MOST_MIRRORS = 16
 _WEB_PORTS = (80, 443)
 _FIRST_FREE_PORT = 1024  # below, ports belong to services that must not be talked to in HTTP
-_PRIVATE_NAMES = (  # RFC 6761, RFC 6762, RFC 8375; reserved by ICANN, and where clouds keep their metadata
-    ".localhost", ".local", ".home.arpa", ".internal",
+_PRIVATE_NAMES = (  # RFC 6761, and what resolvers know besides; RFC 6762; RFC 8375; of ICANN, and clouds'
+    ".localhost", ".localdomain", ".local", ".home.arpa", ".internal",
 )  # fmt: skip
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 

@@ -96,8 +96,10 @@ class _Sizing:
 
     def _wait(self) -> float:
         """Return how long to wait for answers until a task may start."""
-        now = time.monotonic()
-        return min((self._scheduler.next_time() or now + _TURN) - now, _TURN)
+        due = self._scheduler.next_time()
+        if due is None or self._scheduler.active >= self._config.jobs:
+            return _TURN
+        return min(due - time.monotonic(), _TURN)
 
     def _start(self, engine: ThreadEngine) -> None:
         now = time.monotonic()

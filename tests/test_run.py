@@ -63,3 +63,25 @@ def test_a_configuration_that_cannot_be_carried_out_is_refused(tmp_path, options
         bulkfetch.Fetcher(FetchConfig(dest=tmp_path, **options)),
     ):
         pass
+
+
+class Turns:
+    """A display that counts how often the coordinator comes round."""
+
+    count = 0
+
+    def show(self, event):
+        pass
+
+    def refresh(self, now):
+        self.count += 1
+
+
+def test_a_run_whose_workers_are_all_busy_spun_while_another_task_was_due(server, tmp_path):
+    server.add("/again", body=b"x", first=[{"status": 500}])
+    server.add("/slow", body=b"x" * 1000, at={10: 0.5})
+    config, turns = FetchConfig(dest=tmp_path / "out", backoff=0.01, jobs=1), Turns()
+    with bulkfetch.Fetcher(config, displays=[turns]) as fetcher:
+        outcomes = list(fetcher.run([server.url("/again"), server.url("/slow")]))
+    assert [outcome.failure for outcome in outcomes] == [None, None]
+    assert turns.count < 100

@@ -73,6 +73,7 @@ def test_urls_that_are_refused_before_anything_is_asked(url, reason):
         "localhost",
         "LocalHost.",
         "db.localhost",
+        "localhost.localdomain",
         "printer.local",
         "metadata.google.internal",
         "metadata.google.internal.",
