@@ -180,8 +180,9 @@ class _Batch:
 
     def _decide(self, entry: Entry, key: bytes, path: str, row: Row | None) -> Task | Outcome:
         """Weigh what stands at the destination."""
-        is_bare = bool(self._bare) and path.rpartition("/")[0] in self._bare
-        found = None if is_bare else self._store.find(path)
+        if self._bare and path.rpartition("/")[0] in self._bare:
+            return self._task(entry, key, path)
+        found = self._store.find(path)
         if found is None:
             return self._task(entry, key, path)
         if row is not None and self._is_kept(entry, row, found):

@@ -39,7 +39,11 @@ def build_policies(config: FetchConfig, options: dict[str, Any]) -> Policies:
 
 
 def noted(entries: Iterator[Entry | BadLine], policies: Policies) -> Iterator[Entry | BadLine]:
-    """Yield `entries`, the sections that match them counted as such, also where nothing is fetched."""
+    """Return `entries`, the sections that match them counted as such, also where nothing is fetched."""
+    return entries if policies.is_uniform else _noted(entries, policies)
+
+
+def _noted(entries: Iterator[Entry | BadLine], policies: Policies) -> Iterator[Entry | BadLine]:
     for entry in entries:
         for url in entry.urls if isinstance(entry, Entry) else ():
             policies.for_url(split_userinfo(url)[0])

@@ -29,7 +29,7 @@ class Ahead:
             return {}
         rows = self._database.fetch(schema.NEXT_ROWS, (self._position, len(keys)))
         wanted = set(keys)
-        return {values[1]: values for values in rows if values[1] in wanted}
+        return {values[0]: values for values in rows if values[0] in wanted}
 
     def note(self, numbers: Sequence[int]) -> None:
         """Take note of where the rows were, in the order of the manifest."""

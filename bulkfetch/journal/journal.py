@@ -143,14 +143,13 @@ class Journal(Reading):
         """Return what is known of these entries; `paths`: where they go unless a row says something else."""
         safe = paths or {}
         next_rows = self._ahead.read(keys)
-        numbers = {key: values[0] for key, values in next_rows.items()}
+        numbers = {key: values[-1] for key, values in next_rows.items()}
         missing = [key for key in keys if key not in numbers] if len(numbers) < len(keys) else []
-        looked_up = self._names.find(missing)
+        looked_up = self._names.find(missing) if missing else {}
         numbers |= looked_up
         self._names.remember(numbers)
         self._ahead.note([numbers[key] for key in keys if key in numbers])
-        rows = [values[1:] for values in next_rows.values()]
-        rows += self._database.fetch_many(schema.FIND_ROWS, list(looked_up.values()))
+        rows = [*next_rows.values(), *self._database.fetch_many(schema.FIND_ROWS, list(looked_up.values()))]
         doubted = self._doubted
         found = (parse_row(values, doubted, safe.get(values[0], "")) for values in rows)
         return {row.key: row for row in found if row is not None}

@@ -12,6 +12,7 @@ from bulkfetch.errors import UnsafePath
 from bulkfetch.models import Entry, Gap, PartInfo, Status
 from bulkfetch.naming import checked_path
 
+_FACTS = 11  # columns of a row, before what else a query selects
 _KEY = 16  # bytes
 _LIMIT = 1 << 63
 _STATES = {str(state): state for state in Status}
@@ -79,7 +80,7 @@ def parse_row(values: Sequence[Any], doubted: frozenset[int], safe_path: str = "
 
     A path needs no look if it is `safe_path`.
     """
-    key, path, state, size, mtime_ns, digest, run, etag, last_modified, written, owns = values[:11]
+    key, path, state, size, mtime_ns, digest, run, etag, last_modified, written, owns = values[:_FACTS]
     if not isinstance(key, bytes) or len(key) != _KEY or not isinstance(run, int) or state not in _STATES:
         return None
     checked = path if path == safe_path else _checked(path)
@@ -87,7 +88,8 @@ def parse_row(values: Sequence[Any], doubted: frozenset[int], safe_path: str = "
         return None
     return _new_row(Row, (
         key, checked, _STATES[state], size_of(size), mtime_ns if isinstance(mtime_ns, int) else 0,
-        _digest(digest), run, _field(etag), _field(last_modified),
+        _digest(digest), run, None if etag is None else _field(etag),
+        None if last_modified is None else _field(last_modified),
         (written if isinstance(written, int) else run) in doubted, owns == 1,
     ))  # fmt: skip
 

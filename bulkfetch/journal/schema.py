@@ -87,7 +87,7 @@ _FAILURE = "kind status_code message"
 FIND_IDS = Many(
     "SELECT key, entries.id FROM names CROSS JOIN entries ON entries.id = names.id WHERE hash IN (", "?", ")"
 )
-NEXT_ROWS = f"SELECT id, {_ROW} FROM entries WHERE id > ? ORDER BY id LIMIT ?"
+NEXT_ROWS = f"SELECT {_ROW}, id FROM entries WHERE id > ? ORDER BY id LIMIT ?"
 TOUCH_RANGE = "UPDATE entries SET run = ? WHERE id BETWEEN ? AND ?"
 FIND_PATH_IDS = Many("SELECT hash, id FROM names WHERE hash IN (", "?", ")")
 FIND_ROWS = Many(f"SELECT {_ROW} FROM entries WHERE id IN (", "?", ")")

@@ -9,11 +9,12 @@ from bulkfetch.manifest.columns import Shape, to_url
 from bulkfetch.manifest.entries import new_entry
 from bulkfetch.manifest.lines import BLANK, COMMENT, Line, bad_line
 from bulkfetch.models import BadLine, Entry
+from bulkfetch.urls import parse_url
 
 
 def read(lines: Iterator[Line], shape: Shape) -> Iterator[Entry | BadLine]:
     """Yield an entry for every line that is neither blank nor a comment."""
-    source = shape.source
+    source, is_absolute = shape.source, shape.base_url is None
     for number, line in lines:
         if isinstance(line, BadLine):
             yield line
@@ -22,7 +23,10 @@ def read(lines: Iterator[Line], shape: Shape) -> Iterator[Entry | BadLine]:
         if not text or text[0] == COMMENT:
             continue
         try:
-            urls = parse_urls(text, shape) if "\t" in text else (to_url(text, shape),)
+            if is_absolute and "\t" not in text:
+                urls: tuple[str, ...] = (parse_url(text),)
+            else:
+                urls = parse_urls(text, shape)
         except LineError as exc:
             yield bad_line(source, number, str(exc), text)
         else:

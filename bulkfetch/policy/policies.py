@@ -63,6 +63,11 @@ class Policies:
         self._single = None if self._sections else self._merge(())
         self.warnings = tuple(text for file in files for text in file.warnings)
 
+    @property
+    def is_uniform(self) -> bool:
+        """Whether the same holds for every URL: there are no sections."""
+        return self._single is not None
+
     def for_url(self, url: str) -> HostPolicy:
         """Return what holds for a canonical URL."""
         return self._single or self._merge(self._choose(url))
