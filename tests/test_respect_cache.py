@@ -448,20 +448,28 @@ def test_a_file_that_was_removed_is_fetched_although_its_answer_is_fresh(server,
 
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
 @pytest.mark.parametrize(
-    ("point", "there", "reason"),
-    [("before-rename:1", OLD, ""), ("after-rename:1", NEW, "found complete")],
+    ("point", "new", "there", "reason"),
+    [
+        ("before-rename:1", NEW, OLD, ""),
+        ("after-rename:1", NEW, NEW, "found complete"),
+        ("after-rename:1", OLD.swapcase(), OLD.swapcase(), ""),
+    ],
+    ids=["before", "after", "after, of the same size"],
 )
-def test_a_kill_during_the_replacement_leaves_a_whole_file(server, get, dest, point, there, reason):
+def test_a_kill_during_the_replacement_leaves_a_whole_file(server, get, dest, point, new, there, reason):
     server.add("/a.bin", body=OLD, etag='"1"')
     get(server.url("/a.bin"))
-    server.add("/a.bin", body=NEW, etag='"2"')
+    server.add("/a.bin", body=new, etag='"2"')
     arguments = ("get", server.url("/a.bin"), "-d", dest, "--respect-cache")
     killed = run_child(*arguments, ways=("--kill", point))
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert (dest / "a.bin").read_bytes() == there
     _, told = get(server.url("/a.bin"))
-    assert told["a.bin"].get("reason", "") == reason
-    assert (dest / "a.bin").read_bytes() == NEW
+    assert (told["a.bin"]["status"], told["a.bin"].get("reason", "")) == (
+        "unchanged" if reason else "fetched",
+        reason,
+    )
+    assert (dest / "a.bin").read_bytes() == new
     assert get(server.url("/a.bin"))[1]["a.bin"]["status"] == "unchanged"
 
 
