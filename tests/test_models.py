@@ -21,6 +21,7 @@ from bulkfetch.models import (
     Entry,
     Failure,
     Head,
+    Held,
     Origin,
     Outcome,
     PartInfo,
@@ -45,6 +46,7 @@ VALUES = [
     ORIGIN, BadLine("list.csv", 3, "no URL", "x"), ENTRY, PART, NO_PART, Check(5, reason="listed"), TASK,
     Head(206, "Partial Content", 500, range_start=500, range_end=999, total=1000, codings=("gzip",)),
     BodyPlan(Action.APPEND, 500, 1000, '"v1"'), FAILURE, DONE,
+    Held("https://example.org/a.csv", 5, 1, etag='"v1"'),
     Attempt(2, 500, 0.5, failure=FAILURE, part=PART), OUTCOME, *Status, *Action,
 ]  # fmt: skip
 

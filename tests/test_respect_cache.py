@@ -406,7 +406,8 @@ def test_a_file_whose_time_alone_changed_is_hashed_and_asked_about(server, get, 
     assert get(server.url("/a.bin"))[1]["a.bin"]["status"] == "fetched"
 
 
-def test_a_file_changed_while_its_replacement_comes_is_not_overwritten(server, get, dest):
+@pytest.mark.parametrize(("policy", "left"), [("skip", b"mine"), ("overwrite", NEW)])
+def test_a_file_changed_while_its_replacement_comes_is_not_overwritten(server, get, dest, policy, left):
     def body(_request: object) -> bytes:
         (dest / "a.bin").write_bytes(b"mine")
         return NEW
@@ -414,9 +415,9 @@ def test_a_file_changed_while_its_replacement_comes_is_not_overwritten(server, g
     server.add("/a.bin", body=OLD, etag='"1"')
     get(server.url("/a.bin"))
     server.add("/a.bin", body=body, etag='"2"')
-    _, told = get(server.url("/a.bin"))
-    assert told["a.bin"]["failure"]["kind"] == "exists"
-    assert (dest / "a.bin").read_bytes() == b"mine"
+    _, told = get(server.url("/a.bin"), "--existing", policy)
+    assert told["a.bin"].get("failure", {}).get("kind") == (None if left == NEW else "exists")
+    assert (dest / "a.bin").read_bytes() == left
 
 
 def test_a_file_removed_while_it_is_asked_about_is_fetched(server, get, dest):
@@ -447,20 +448,28 @@ def test_a_file_that_was_removed_is_fetched_although_its_answer_is_fresh(server,
 
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
 @pytest.mark.parametrize(
-    ("point", "there", "reason"),
-    [("before-rename:1", OLD, ""), ("after-rename:1", NEW, "found complete")],
+    ("point", "new", "there", "reason"),
+    [
+        ("before-rename:1", NEW, OLD, ""),
+        ("after-rename:1", NEW, NEW, "found complete"),
+        ("after-rename:1", OLD.swapcase(), OLD.swapcase(), ""),
+    ],
+    ids=["before", "after", "after, of the same size"],
 )
-def test_a_kill_during_the_replacement_leaves_a_whole_file(server, get, dest, point, there, reason):
+def test_a_kill_during_the_replacement_leaves_a_whole_file(server, get, dest, point, new, there, reason):
     server.add("/a.bin", body=OLD, etag='"1"')
     get(server.url("/a.bin"))
-    server.add("/a.bin", body=NEW, etag='"2"')
+    server.add("/a.bin", body=new, etag='"2"')
     arguments = ("get", server.url("/a.bin"), "-d", dest, "--respect-cache")
     killed = run_child(*arguments, ways=("--kill", point))
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert (dest / "a.bin").read_bytes() == there
     _, told = get(server.url("/a.bin"))
-    assert told["a.bin"].get("reason", "") == reason
-    assert (dest / "a.bin").read_bytes() == NEW
+    assert (told["a.bin"]["status"], told["a.bin"].get("reason", "")) == (
+        "unchanged" if reason else "fetched",
+        reason,
+    )
+    assert (dest / "a.bin").read_bytes() == new
     assert get(server.url("/a.bin"))[1]["a.bin"]["status"] == "unchanged"
 
 

@@ -43,10 +43,14 @@ LOWER = (
     f'HTTP/1.1 200 OK\r\ndate: {DATE}\r\ncontent-length: 1\r\netag: W/"a"\r\ncontent-type: Image/PNG\r\n\r\n'
 )
 UNCHANGED = f'HTTP/1.1 304 Not Modified\r\nServer: nginx\r\nDate: {DATE}\r\nETag: "69202b39-2800"\r\n\r\n'
-USUAL = [NGINX, APACHE, BUCKET, LOWER, UNCHANGED]
+CDN = (
+    f"HTTP/1.1 200 OK\r\nDate: {DATE}\r\nContent-Length: 1\r\nCache-Control: public, max-age=60\r\n"
+    f"Expires: {DATE}\r\nage: 7\r\nVary: Accept-Encoding\r\n\r\n"
+)
+USUAL = [NGINX, APACHE, BUCKET, LOWER, UNCHANGED, CDN]
 
 
-@pytest.mark.parametrize("text", USUAL, ids=["nginx", "Apache", "S3", "lower case", "304"])
+@pytest.mark.parametrize("text", USUAL, ids=["nginx", "Apache", "S3", "lower case", "304", "CDN"])
 def test_usual_heads_are_read_the_short_way(text):
     raw = text.encode()
     answer, end = read_common(bytearray(raw + b"body"), len(raw) + 4)
