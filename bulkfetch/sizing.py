@@ -97,7 +97,7 @@ class _Sizing:
     def _wait(self) -> float:
         """Return how long to wait for answers until a task may start."""
         due = self._scheduler.next_time()
-        if due is None or self._scheduler.active >= self._config.jobs:
+        if due is None or self._scheduler.active >= self._config.most_jobs:
             return _TURN
         return min(due - time.monotonic(), _TURN)
 

@@ -4,7 +4,8 @@ What one attempt must survive is run on both transports: first on our own connec
 else, on those of `requests`.
 
 A test that fails is run once more, and the summary names it with RERUN: they drive real processes and
-sockets in parallel, and a machine may stall any of them. `pytest` by hand shows every failure at once.
+sockets in parallel, and a machine may stall any of them. Properties are tried on the same examples each
+time. `pytest` by hand shows every failure at once, and tries other examples.
 """
 
 import os
@@ -13,7 +14,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-AGAIN = ["--reruns=1", "--reruns-delay=2", "-raR"]
+AGAIN = ["--reruns=1", "--reruns-delay=2", "-raR", "--hypothesis-profile=same"]
 ATTEMPTS = [str(path) for path in sorted(HERE.glob("test_attempt_*.py"))]
 STEPS = (
     ("requests", ["ruff", "check", "."]),
