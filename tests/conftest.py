@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from faultserver import Server
 from faultserver.nginx import Nginx, is_installed
-from watching import Watch, has_secrets
+from watching import Watch
 
 BREACHES: list[str] = []  # connections tried beyond the loopback
 RUN_SECONDS = 60.0
@@ -71,9 +71,8 @@ def no_network(_loopback_only: None) -> Iterator[list[str]]:
 @pytest.fixture(autouse=True)
 def watch(request: pytest.FixtureRequest) -> Iterator[Watch]:
     """Fail a test after which a secret stands where it must not be seen; see `watching`."""
-    looks = has_secrets(request.path)
-    has_folder = looks and "tmp_path" in request.fixturenames
-    watch = Watch(request.getfixturevalue("tmp_path") if has_folder else None, looks=looks)
+    has_folder = "tmp_path" in request.fixturenames
+    watch = Watch(request.getfixturevalue("tmp_path") if has_folder else None, request.path)
     yield watch
     if found := watch.found():
         pytest.fail("secrets can be seen:\n" + "\n".join(found))

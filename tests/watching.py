@@ -64,11 +64,16 @@ def has_secrets(path: Path) -> bool:
 
 
 class Watch:
-    """What one test did with the program, and where secrets are looked for once it is over."""
+    """What one test did with the program, and where secrets are looked for once it is over.
 
-    def __init__(self, folder: Path | None, *, looks: bool = True) -> None:
-        self._folder = folder if looks else None  # the test's own; None: it has none
-        self._looks = looks
+    Args:
+        folder: the test's own; None: it has none.
+        file: where the test stands, if it may be one that has no secrets.
+    """
+
+    def __init__(self, folder: Path | None, file: Path | None = None) -> None:
+        self._looks = file is None or has_secrets(file)
+        self._folder = folder if self._looks else None
         self._given: set[Path] | None = None  # files that no command wrote; None: no command ran
         self._dests: list[Path] = []
         self._said: list[tuple[str, bytes]] = []
