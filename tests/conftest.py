@@ -78,7 +78,7 @@ def no_network(_loopback_only: None) -> Iterator[list[str]]:
 def watch(request: pytest.FixtureRequest) -> Iterator[Watch]:
     """Fail a test after which a secret stands where it must not be seen; see `watching`."""
     has_folder = "tmp_path" in request.fixturenames
-    watch = Watch(request.getfixturevalue("tmp_path") if has_folder else None)
+    watch = Watch(request.getfixturevalue("tmp_path") if has_folder else None, request.path)
     yield watch
     if found := watch.found():
         pytest.fail("secrets can be seen:\n" + "\n".join(found))

@@ -180,7 +180,6 @@ def test_the_command_asks_two_hosts_no_faster_than_the_rate(make_server, tmp_pat
     between = gaps(servers)
     assert len(between) + 1 == 16 + 2 + 2
     assert sum(between) >= 19 / 40 * 0.7
-    assert sorted(between)[len(between) // 2] >= 1 / 40 * 0.5, "evenly, not in bursts"
 
 
 def test_every_short_range_is_counted(server, tmp_path):

@@ -1,15 +1,17 @@
 """The search for secrets over a whole test session: what the program leaves, says and shows to `ps`.
 
 Every secret that the tests use begins with one of `MARKS`, which nothing else contains. After each test
-they are looked for, plain and in base64, in the state below every destination (but for the bodies of
-parts), in the files that commands wrote elsewhere, in what they said, and in their command lines and
-those of their children while they ran. What the test itself put there does not count: files that were
-there before the command, its arguments, and the list of failures, which is made to be fetched again.
+of a file that has such secrets they are looked for, plain and in base64: in the state below every
+destination (but for the bodies of parts), in the files that commands wrote elsewhere, in what they said,
+and in their command lines and those of their children while they ran. What the test itself put there does
+not count: files that were there before the command, its arguments, and the list of failures, which is made
+to be fetched again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import re
 import secrets
@@ -27,7 +29,7 @@ MARKS = (
 )  # fmt: skip
 STATE, PARTS = ".bulkfetch", "parts"
 _OWN_FILES = ("-d", "--dest", "--failed")
-_EVERY = 0.02  # seconds between two looks at the command lines
+_EVERY = 0.05  # seconds between two looks at the command lines
 
 
 def new_secret(name: str) -> str:
@@ -54,11 +56,24 @@ def marks_in(data: bytes) -> set[str]:
     return {_SHAPES[match[0]] for match in _ANY.finditer(data)}
 
 
-class Watch:
-    """What one test did with the program, and where secrets are looked for once it is over."""
+@functools.cache
+def has_secrets(path: Path) -> bool:
+    """Say whether a test file has secrets: no other file's tests can leak any."""
+    text = path.read_bytes()
+    return new_secret.__name__.encode() in text or bool(marks_in(text))
 
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder  # the test's own; None: it has none
+
+class Watch:
+    """What one test did with the program, and where secrets are looked for once it is over.
+
+    Args:
+        folder: the test's own; None: it has none.
+        file: where the test stands, if it may be one that has no secrets.
+    """
+
+    def __init__(self, folder: Path | None, file: Path | None = None) -> None:
+        self._looks = file is None or has_secrets(file)
+        self._folder = folder if self._looks else None
         self._given: set[Path] | None = None  # files that no command wrote; None: no command ran
         self._dests: list[Path] = []
         self._said: list[tuple[str, bytes]] = []
@@ -88,7 +103,7 @@ class Watch:
 
     def follow(self, process: subprocess.Popen[Any], args: Iterable[object]) -> None:
         """Look at the command lines of a process and its children until it ends."""
-        if not Path("/proc/self/task").exists():
+        if not self._looks or not Path("/proc/self/task").exists():
             return
         self._own[process.pid] = marks_in(" ".join(map(str, args)).encode())
         end = threading.Event()
