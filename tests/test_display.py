@@ -385,7 +385,7 @@ def test_the_programs_own_tqdm_is_left_alone(make_terminal):
     threads = threading.active_count()
     term.draw(*BUSY)
     assert set(tqdm.tqdm._instances) == before
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads  # those of earlier tests may end meanwhile
     assert not any(isinstance(thread, TMonitor) for thread in threading.enumerate())
     assert tqdm.tqdm.monitor_interval == interval != 0
 

@@ -644,7 +644,7 @@ def test_no_handle_is_left(root):
         write(store, path=f"{number}/{number}/x")
     assert len(open_handles()) <= len(before) + 64
     store.close()
-    assert open_handles() == before
+    assert open_handles() <= before
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts in /proc")
@@ -655,7 +655,7 @@ def test_a_store_that_is_dropped_lets_go(root):
     write(store, path="a/b")
     assert open_handles() != before
     del store
-    assert open_handles() == before
+    assert open_handles() <= before
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts in /proc")
@@ -666,7 +666,7 @@ def test_a_closed_store_can_be_used_again(root):
     write(store, path="a/b")
     assert (root / "a" / "b").read_bytes() == b"data"
     store.close()
-    assert open_handles() == before
+    assert open_handles() <= before
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="no advice to give")

@@ -203,7 +203,7 @@ def test_no_pipe_stays_open(server, attempts, served):
     attempts.fetch(server.url("/a"), "first")
     before = {handle for handle in open_handles() if "pipe" in handle}
     attempts.fetch(server.url("/a"), "second")
-    assert {handle for handle in open_handles() if "pipe" in handle} == before
+    assert {handle for handle in open_handles() if "pipe" in handle} <= before
 
 
 @pytest.mark.parametrize(("flags", "does"), [(os.O_WRONLY, True), (os.O_WRONLY | os.O_APPEND, False)])
