@@ -161,6 +161,8 @@ def test_one_answer_that_took_most_of_the_time_is_no_measure():
 class Host:
     """Answers everything after the same time."""
 
+    received = 10_000  # bytes of the next answer
+
     def __init__(self, latency=0.05):
         self.latency = latency
         self.active = 0
@@ -217,7 +219,19 @@ class Narrow(Host):
         return now + self.latency if self.active <= self.most else None
 
 
-def simulate(host, todo, *, per_host=MOST, adapts=True, noise=0.0, seed=1, received=10_000):
+class Uneven(Host):
+    """Has files of a kilobyte to a gigabyte, and a bound on the speed of each connection."""
+
+    def __init__(self, latency, bytes_per_second):
+        super().__init__(latency)
+        self.speed, self.chance = bytes_per_second, random.Random(5)
+
+    def serve(self, now):
+        self.received = round(self.chance.lognormvariate(12.0, 2.0))
+        return now + self.latency + self.received / self.speed
+
+
+def simulate(host, todo, *, per_host=MOST, adapts=True, noise=0.0, seed=1):
     """Return the seconds until `todo` entries are done, the limits seen, and the resets."""
     chance = random.Random(seed)
     limits = HostLimits(POLICY, per_host, adapts=adapts)
@@ -233,12 +247,14 @@ def simulate(host, todo, *, per_host=MOST, adapts=True, noise=0.0, seed=1, recei
             when = host.serve(now)
             is_good = when is not None
             took = (when - now) * chance.uniform(1.0 - noise, 1.0 + noise) if is_good else host.latency
-            heapq.heappush(events, (now + took, next(order), task, now, is_good))
+            answer = (task, now, host.received if is_good else None)
+            heapq.heappush(events, (now + took, next(order), *answer))
         wake = scheduler.next_time()
         if not events or (wake is not None and wake < events[0][0]):
             now = max(now, wake)
             continue
-        now, _, task, begun, is_good = heapq.heappop(events)
+        now, _, task, begun, received = heapq.heappop(events)
+        is_good = received is not None
         host.active -= 1
         resets += not is_good
         outcome = {"done": DONE, "received": received} if is_good else {"failure": RESET}
@@ -290,6 +306,13 @@ def test_no_more_connections_than_pay(make, least, most):
     assert least <= sum(settled) / len(settled) <= most
 
 
+@pytest.mark.parametrize("latency", [0.01, 0.2])
+def test_a_few_large_files_among_small_ones_do_not_hide_what_connections_bring(latency):
+    seconds, seen, _ = simulate(Uneven(latency, 1e6), 1500)
+    assert sum(seen[500:]) / 1000 >= 12
+    assert seconds <= 0.8 * fixed(lambda: Uneven(latency, 1e6), 1500, 6)
+
+
 def test_a_host_that_resets_is_asked_for_too_much_ever_more_rarely():
     seconds, _, resets = simulate(Narrow(0.05, 5), 2000)
     always_16 = simulate(Narrow(0.05, 5), 2000, adapts=False)
@@ -309,5 +332,7 @@ def test_a_host_that_resets_is_asked_for_too_much_ever_more_rarely():
 )
 def test_every_run_ends_within_the_bounds(kind, latency, size, noise, received, seed):
     number = size / latency if kind is Line else size
-    _, seen, _ = simulate(kind(latency, number), 200, noise=noise, received=received, seed=seed)
+    host = kind(latency, number)
+    host.received = received
+    _, seen, _ = simulate(host, 200, noise=noise, seed=seed)
     assert 1 <= min(seen) <= max(seen) <= MOST
