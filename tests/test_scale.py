@@ -73,6 +73,7 @@ def test_destinations_are_known_by_64_bits_of_a_digest(paths):
     assert hash_paths(paths) == [int.from_bytes(digest, "big", signed=True) for digest in digests]
 
 
+@settings(deadline=None, max_examples=30)  # each makes 16 MiB
 @given(st.sets(HASHES), st.sets(HASHES))
 def test_a_sieve_lets_pass_what_was_added(added, others):
     sieve = Sieve()
@@ -96,9 +97,9 @@ def test_rows_are_found_by_key_and_destination_wherever_their_names_are(batches)
             added = names.find_or_add([key_of(n) for n in batch])
             for n in batch:
                 numbers.setdefault(n, len(numbers) + 1)
-                names.claim(f"{n}.txt", added[key_of(n)])
                 sql = "INSERT OR IGNORE INTO entries (id, key, state, run) VALUES (?, ?, '', 1)"
                 database.write(sql, (added[key_of(n)], key_of(n)))
+            names.claim({f"{n}.txt": added[key_of(n)] for n in batch})
             assert added == {key_of(n): numbers[n] for n in batch}
             names.write()
 

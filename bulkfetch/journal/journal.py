@@ -175,8 +175,7 @@ class Journal(Reading):
         numbers = self._names.find_or_add([row.key for row in rows])
         values = [pending_values(row, numbers[row.key], self.run) for row in rows]
         self._database.write_many(schema.ADD_PENDING, values)
-        for row in rows:
-            self._names.claim(row.path_key, numbers[row.key])
+        self._names.claim({row.path_key: numbers[row.key] for row in rows})
 
     def touch_run(self, keys: Sequence[bytes]) -> None:
         """Record that this run has seen entries that need nothing."""

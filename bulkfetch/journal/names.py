@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
 
 from bulkfetch.journal import schema
@@ -35,6 +35,7 @@ class Names:
         self._looked_up: dict[bytes, int] = {}  # by the last query; what was found is asked for again
         self._absent: set[bytes] = set()  # what that query did not find; who adds one looks here no more
         self._hashes: dict[str, int] = {}  # of the destinations asked for last, which are claimed next
+        self._is_ours = False  # the index: it was empty before the first piece
         self._sieve: Sieve | None = None  # what the index may have; None: anything
         self._named = 0
         self._last = -1  # highest row; -1: not loaded
@@ -83,17 +84,18 @@ class Names:
         self._keys.pop(key, None)
         self._looked_up.pop(key, None)
 
-    def claim(self, path_key: str, number: int) -> None:
-        """Give a destination to a row."""
-        value = self._hashes.get(path_key)
-        if value is None:
-            [value] = hash_paths([path_key])
-        if number > self._named:
-            self._paths[value] = number
-        else:  # nobody would look at this row again after a crash
-            self._paths.pop(value, None)
-            self._note([value])
-            self._database.write_many(schema.ADD_NAMES, [(value, number)])
+    def claim(self, numbers: Mapping[str, int]) -> None:
+        """Give each destination to a row."""
+        if not self._hashes.keys() >= numbers.keys():
+            self._hashes = dict(zip(numbers, hash_paths(numbers), strict=True))
+        owners = {self._hashes[path_key]: number for path_key, number in numbers.items()}
+        self._paths |= owners
+        if old := [(value, number) for value, number in owners.items() if number <= self._named]:
+            # Nobody would look at these rows again after a crash.
+            for value, _ in old:
+                del self._paths[value]
+            self._note(value for value, _ in old)
+            self._database.write_many(schema.ADD_NAMES, old)
 
     def write(self, *, all_of_them: bool = False) -> None:
         """Write what waits if it is much; part of the open transaction."""
@@ -113,7 +115,8 @@ class Names:
         return list(values) if self._sieve is None else self._sieve.passing(values)
 
     def _note(self, values: Iterable[int]) -> None:
-        if self._sieve is not None:
+        if self._is_ours:
+            self._sieve = self._sieve or Sieve()
             self._sieve.add(values)
 
     def _load(self) -> None:
@@ -124,8 +127,7 @@ class Names:
         named = fetch("SELECT value FROM meta WHERE name = ?", (_NAMED,))
         if named and isinstance(named[0][0], int):
             self._named = max(0, min(named[0][0], self._last))
-        if not self._last and not fetch("SELECT 1 FROM names LIMIT 1"):
-            self._sieve = Sieve()
+        self._is_ours = not fetch("SELECT 1 FROM names LIMIT 1")
         for number, key, path, owns in fetch(schema.UNNAMED, (self._named,)):
             if isinstance(key, bytes) and len(key) == KEY_SIZE:
                 self._keys[key] = number

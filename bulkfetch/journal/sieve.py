@@ -12,7 +12,7 @@ class Sieve:
     """One bit for every number that was added, shared by many: a Bloom filter of one hash."""
 
     def __init__(self) -> None:
-        self._bits = bytearray(_BYTES)  # no memory until it is written
+        self._bits = bytearray(_BYTES)
 
     def add(self, numbers: Iterable[int]) -> None:
         """Let these numbers pass from now on."""
