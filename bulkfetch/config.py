@@ -79,7 +79,7 @@ class FetchConfig:
     refresh_url: Callable[[str], str] | None = field(default=None, repr=False)  # a new URL for an expired one
     auth: Any = field(default=None, repr=False)  # host -> requests auth object
     trace: bool = False  # an event for every request and answer, secrets removed
-    window: int = 2048  # tasks held in memory
+    window: int = 8192  # tasks held in memory
 
     @property
     def most_jobs(self) -> int:

@@ -46,8 +46,7 @@ _FLUSH_AFTER = 0.05  # seconds an outcome may wait for others before they are wr
 _FLUSH_COUNT = 256
 _LET_GO = 2.0  # seconds in-flight attempts have after a stop
 _BACKLOG_MOST = 1_000_000  # tasks on disk; then the manifest waits
-_READ_AHEAD = 8192  # tasks on disk up to which a starved run reads as fast as it can
-_LOOK_EVERY = 0.2  # seconds between later looks further down the manifest
+_LOOK_EVERY = 0.5  # seconds between looks further down the manifest; what they bring is put on disk
 _REFILL = 64  # tasks taken from the backlog at once
 _BATCH = 16  # tasks handed to a worker at once
 _PERCENT_FROM = 100  # entries after which a percentage of failures means something
@@ -177,11 +176,10 @@ class Run:
         """Say whether to read on: the window has room, or workers starve behind the caps of busy hosts."""
         if self._scheduler.queued < self._config.window:
             return True
-        waiting = len(self._backlog)
-        if not self._is_starved or waiting >= _BACKLOG_MOST:
+        if not self._is_starved or len(self._backlog) >= _BACKLOG_MOST:
             return False
         now = time.monotonic()
-        if waiting >= _READ_AHEAD and now < self._next_look:
+        if now < self._next_look:
             return False
         self._next_look = now + _LOOK_EVERY
         return True

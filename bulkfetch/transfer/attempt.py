@@ -22,6 +22,8 @@ from bulkfetch.transfer.telling import tell_exchanges
 from bulkfetch.transfer.trail import Trail
 from bulkfetch.transfer.whole import store_whole
 
+_new = tuple.__new__  # one for every file, made in a quarter of the time
+
 
 def run_attempt(task: Task, context: Context) -> Attempt:
     """Make one attempt at `task`; every error becomes the attempt's failure."""
@@ -54,24 +56,14 @@ def run_attempt(task: Task, context: Context) -> Attempt:
     share = ranges.share
     if share is not None:
         ranges.end(failure, body.left)
-    return Attempt(
-        number=task.attempt,
-        received=body.received + ranges.received,
-        seconds=time.monotonic() - started,
-        failure=failure,
-        redirect=redirect,
-        done=done,
-        part=share.part if share else body.left,
-        reused=failure is not None and failure.kind == "reset" and failure.retryable and lease.reused,
-        url=hide_query(trail.url) if task.refreshed else trail.url,
-        hops=trail.hops,
-        came_from_public=trail.is_public,
-        refreshed=trail.is_renewed,
-        started=started,
-        rate_limit=trail.rate_limit,
-        crawl_delay=trail.crawl_delay,
-        has_credentials=failure is not None and failure.kind == "auth" and trail.has_own_credentials(),
-    )
+    reused = failure is not None and failure.kind == "reset" and failure.retryable and lease.reused
+    has_credentials = failure is not None and failure.kind == "auth" and trail.has_own_credentials()
+    return _new(Attempt, (
+        task.attempt, body.received + ranges.received, time.monotonic() - started, failure, redirect, done,
+        share.part if share else body.left, reused, hide_query(trail.url) if task.refreshed else trail.url,
+        trail.hops, trail.is_public, trail.is_renewed, started, trail.rate_limit, trail.crawl_delay,
+        has_credentials,
+    ))  # fmt: skip
 
 
 def _fetch(

@@ -44,7 +44,7 @@ def store_whole(task: Task, context: Context, reply: Reply, url: str, asked: flo
     reply.take_whole()
     until = fresh_until(own(head, task, url), asked) if head.lifetime else None
     facts = (len(data), digest, config.digest, head.etag, head.last_modified, mtime_ns)
-    return Done(*facts, fresh_until=until)
+    return Done(*facts, (), "", until)
 
 
 def _is_plain(head: Head) -> bool:

@@ -51,6 +51,9 @@ _COMMON = re.compile(
 )
 
 
+_new = tuple.__new__  # one for every file, made in a quarter of the time
+
+
 class Answer(NamedTuple):
     """A final answer's head, and what becomes of its connection."""
 
@@ -68,20 +71,15 @@ def read_common(data: bytearray, end: int) -> tuple[Answer, int] | None:
     when = None if sent is None else parse_date(str(sent, "ascii"))
     if when is None and expires is not None:  # a time that the line-by-line reading knows
         return None
-    head = Head(
-        status=304 if unchanged else 200,
-        reason="Not Modified" if unchanged else "OK",
-        length=None if length is None else int(length),
-        etag=None if etag is None else str(etag, "ascii"),
-        last_modified=_date_text(modified),
-        date=when,
-        content_type="" if kind is None else str(kind, "ascii").lower(),
-        has_ranges=ranges is not None,
-        lifetime=None
-        if control is None and expires is None
-        else read_lifetime(_text(control), _text(expires), when or 0.0),
-        age=0.0 if age is None else float(age),
-    )
+    lifetime = None
+    if control is not None or expires is not None:
+        lifetime = read_lifetime(_text(control), _text(expires), when or 0.0)
+    head = _new(Head, (
+        304 if unchanged else 200, "Not Modified" if unchanged else "OK",
+        None if length is None else int(length), False, None, None, None,
+        _text(etag), _date_text(modified), when, "" if kind is None else str(kind, "ascii").lower(), (),
+        None, None, ranges is not None, None, lifetime, 0.0 if age is None else float(age),
+    ))  # fmt: skip
     return Answer(head, unchanged is not None or length is not None), match.end()
 
 
