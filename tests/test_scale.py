@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
 import tempfile
@@ -14,12 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import scale
+from bulkfetch.config import FetchConfig
 from bulkfetch.errors import LineError
+from bulkfetch.journal import Journal
 from bulkfetch.journal.names import Names, hash_keys, hash_paths
 from bulkfetch.journal.opening import open_scratch
 from bulkfetch.journal.sieve import Sieve
-from bulkfetch.models import Entry
+from bulkfetch.models import Entry, Outcome, Task
 from bulkfetch.naming import layouts, plan_path
+from bulkfetch.planner import Planner
 from bulkfetch.store import STATE, LocalStore
 
 ODD = (
@@ -106,6 +110,56 @@ def test_rows_are_found_by_key_and_destination_wherever_their_names_are(batches)
 
 def key_of(number):
     return blake2b(str(number).encode(), digest_size=16).digest()
+
+
+NAMES = st.sampled_from(["a", "A", "b.txt", "b.TXT", "c%2Fd", "f", "g"])
+ENTRIES = st.builds(
+    lambda host, folder, name, path: Entry((f"http://{host}/{folder}{name}",), path=path),
+    st.sampled_from("hk"),
+    st.sampled_from(["", "x/", "X/", "y/z/"]),
+    NAMES,
+    st.sampled_from([None, None, None, "a", "h/x/a", "../a"]),
+)
+
+
+def plan(planner, journal, entries):
+    """Plan a batch and record what needs no fetching, as a run does."""
+    batch = planner.plan(entries)
+    journal.settle([each for each in batch if isinstance(each, Outcome) and each.reason != "listed before"])
+    journal.commit()
+    return batch
+
+
+def planned(entries, sizes, layout, found):
+    """Plan `entries` in batches of these sizes, with these files there; return what is to be seen of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in found:
+            Path(folder, name).parent.mkdir(parents=True, exist_ok=True)
+            Path(folder, name).touch()
+        store = LocalStore(folder)
+        store.prepare()
+        with contextlib.closing(store), contextlib.closing(Journal.open_scratch(store.state_dir)) as journal:
+            journal.begin_run()
+            config = FetchConfig(dest=folder, layout=layout, existing="overwrite")
+            planner = Planner(config, journal, store)
+            rows = iter(entries)
+            batches = [plan(planner, journal, list(itertools.islice(rows, size))) for size in sizes]
+            return [
+                (each.key, each.path, each.renamed, each.replace)
+                if isinstance(each, Task)
+                else (each.key, each.status, each.reason, each.failure)
+                for batch in batches
+                for each in batch
+            ]
+
+
+@settings(deadline=None, max_examples=20)  # each makes files
+@given(st.lists(ENTRIES, max_size=12), st.sampled_from(["flat", "tree"]), st.sets(NAMES), st.booleans())
+def test_a_plan_is_the_same_however_it_is_cut_into_batches(entries, layout, names, is_deep):
+    found = [f"h/x/{name}" if is_deep else name for name in names]
+    whole = planned(entries, [len(entries)], layout, found)
+    assert whole == planned(entries, [1] * len(entries), layout, found)
+    assert whole == planned(entries, [3] * len(entries), layout, found)
 
 
 def test_nothing_stands_in_a_bare_folder(tmp_path):

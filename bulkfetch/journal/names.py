@@ -20,6 +20,7 @@ from bulkfetch.naming import collision_key
 _WAITING = 8 * 1024  # rows whose names wait in memory: some 2 MiB
 _MOST_WAITING = 8 * _WAITING
 _SHARE = 64  # of the rows; the larger the index, the more of its pages a piece of it would touch
+_AT_ONCE = 4096
 KEY_SIZE = 16  # bytes
 _NAMED = "named"  # in `meta`: the highest row whose names are written
 
@@ -104,7 +105,10 @@ class Names:
             return
         names = dict(zip(hash_keys(self._keys), self._keys.values(), strict=True)) | self._paths
         self._note(names)
-        self._database.write_many(schema.ADD_NAMES, [(value, names[value]) for value in sorted(names)])
+        order = sorted(names)
+        for start in range(0, len(order), _AT_ONCE):  # no second copy of all of them
+            values = order[start : start + _AT_ONCE]
+            self._database.write_many(schema.ADD_NAMES, [(value, names[value]) for value in values])
         self._database.write("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (_NAMED, self._last))
         self._named = self._last
         self._keys.clear()
