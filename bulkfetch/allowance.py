@@ -63,12 +63,20 @@ class Allowance:
         if self._least == _NEVER or (started >= self._told and left >= self._least):
             # Counted after the least left was told, yet no less is left: a new window, or it refills.
             self._least, self._told, self._since, self._until = left, now, started, end
+        elif self._until < started + _least_wait(limit):  # surely of a later window: it ends after this one
+            self._least, self._until = min(left, self._least), end
         elif started >= self._since:
             if left < self._least:
                 self._least, self._told = left, now
             self._until = min(self._until, end)
         elif left < self._least:  # perhaps of the window before, perhaps counted since
-            self._least -= 1
+            is_later = self._told < started + _least_wait(limit)
+            self._least = left if is_later else self._least - 1
+
+
+def _least_wait(limit: RateLimit) -> float:
+    """Return the seconds for which the window surely lasted: whole ones may be rounded up."""
+    return limit.reset if limit.reset % 1.0 else limit.reset - _ROUNDING
 
 
 def _wait(limit: RateLimit) -> float:
