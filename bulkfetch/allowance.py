@@ -70,7 +70,13 @@ class Allowance:
                 self._least, self._told = left, now
             self._until = min(self._until, end)
         elif left < self._least:  # perhaps of the window before, perhaps counted since
-            self._least -= 1
+            is_later = self._told < started + _least_wait(limit)
+            self._least = left if is_later else self._least - 1
+
+
+def _least_wait(limit: RateLimit) -> float:
+    """Return the seconds for which the window surely lasted: whole ones may be rounded up."""
+    return limit.reset if limit.reset % 1.0 else limit.reset - _ROUNDING
 
 
 def _least_wait(limit: RateLimit) -> float:
