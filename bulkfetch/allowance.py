@@ -79,11 +79,6 @@ def _least_wait(limit: RateLimit) -> float:
     return limit.reset if limit.reset % 1.0 else limit.reset - _ROUNDING
 
 
-def _least_wait(limit: RateLimit) -> float:
-    """Return the seconds for which the window surely lasted: whole ones may be rounded up."""
-    return limit.reset if limit.reset % 1.0 else limit.reset - _ROUNDING
-
-
 def _wait(limit: RateLimit) -> float:
     """Return the seconds until the window has surely ended; servers round up, or down by a second."""
     if limit.reset <= 0.0:
