@@ -284,7 +284,7 @@ def test_names_agree_with_a_plain_dict(operations):
                 row = names.find_or_add([key, key])[key]
                 assert rows.setdefault(key, row) == row
                 database.write_many(schema.ADD_PENDING, [(row, key, 1, path, "", "", 1, 1, "pending")])
-                names.claim(path, row)
+                names.claim({path: row})
                 owners = {other: owner for other, owner in owners.items() if owner != key} | {path: key}
             elif operation == "write":
                 names.write()
