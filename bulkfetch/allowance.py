@@ -64,14 +64,18 @@ class Allowance:
             # Counted after the least left was told, yet no less is left: a new window, or it refills.
             self._least, self._told, self._since, self._until = left, now, started, end
         elif self._until < started + _least_wait(limit):  # surely of a later window: it ends after this one
-            self._least, self._until = min(left, self._least), end
+            self._until = end
+            self._lower(left, now)
         elif started >= self._since:
-            if left < self._least:
-                self._least, self._told = left, now
             self._until = min(self._until, end)
+            self._lower(left, now)
         elif left < self._least:  # perhaps of the window before, perhaps counted since
             is_later = self._told < started + _least_wait(limit)
             self._least = left if is_later else self._least - 1
+
+    def _lower(self, left: int, now: float) -> None:
+        if left < self._least:
+            self._least, self._told = left, now
 
 
 def _least_wait(limit: RateLimit) -> float:

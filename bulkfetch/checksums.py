@@ -69,12 +69,7 @@ class Digests:
     def __init__(self, names: Iterable[str]) -> None:
         self._hashes = {name: new(name) for name in dict.fromkeys(names)}
         self._updates = tuple(digest.update for digest in self._hashes.values())
-        self.are_none = not self._updates
-
-    @property
-    def is_empty(self) -> bool:
-        """Say whether no digest was asked for."""
-        return not self._updates
+        self.are_none = not self._updates  # no digest was asked for
 
     def update(self, chunk: bytes | bytearray | memoryview) -> None:
         """Take in the next bytes."""

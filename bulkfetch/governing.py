@@ -70,6 +70,11 @@ def asks_robots(policies: Policies) -> bool:
     return True
 
 
+def has_deadlines(config: FetchConfig, policies: Policies) -> bool:
+    """Say whether any entry may have a deadline."""
+    return config.entry_deadline is not None or bool(policies.settings("entry_deadline"))
+
+
 def has_credentials(policy: HostPolicy) -> bool:
     """Say whether requests under `policy` show the host who we are."""
     fields = (*policy.headers, *policy.params)

@@ -232,7 +232,7 @@ class _Batch:
             return False
         if row.size is None or not is_intact(row, found.st_size, found.st_mtime_ns):
             return False
-        if not (self._is_quiet or not self._is_torn(found.st_ctime)):
+        if not self._is_quiet and self._is_torn(found.st_ctime):
             return False
         return not declares(entry) or is_as_promised(entry, row)
 

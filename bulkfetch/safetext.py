@@ -25,8 +25,6 @@ _SECRET_WORDS = (
 )
 SECRET_PARAMS = frozenset(_SECRET_WORDS.split())
 
-CREDENTIAL_FIELDS = frozenset({"authorization", "cookie", "proxy-authorization"})  # in lower case
-
 # Servers differ on what separates parameters, and a URL inside a parameter is itself percent-encoded.
 _NAME = re.compile(
     r"(?:[?&;#]|%(?:3f|26|3b|23))((?:(?!%(?:3[fbd]|2[36]))[^=?&;#\s])*)(?:=|%3d)", re.IGNORECASE

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from bulkfetch.config import FetchConfig
 from bulkfetch.engine import Report, ThreadEngine
 from bulkfetch.exchange import Exchange
-from bulkfetch.governing import asks_robots
+from bulkfetch.governing import asks_robots, has_deadlines
 from bulkfetch.inbox import Inbox
 from bulkfetch.limits import Buckets
 from bulkfetch.models import Attempt, Failure, Task
@@ -74,6 +74,7 @@ class _Sizing:
         self._scheduler = scheduler
         self._config = config
         self._policies = policies
+        self._has_deadlines = has_deadlines(config, policies)
         self._open: dict[bytes, Task] = {}  # asked for and not answered
 
     def run(self, tasks: Iterator[Task], engine: ThreadEngine, inbox: Inbox[Report]) -> Iterator[Sized]:
@@ -85,8 +86,9 @@ class _Sizing:
                 is_over = task is None
                 if task is not None:
                     yield from self._add(task._replace(entry=replace(task.entry, request=HEAD)))
-            late = self._scheduler.expire(time.monotonic())
-            yield from (self._end(task, failure) for task, failure in late)
+            if self._has_deadlines:  # looks at every task that waits
+                late = self._scheduler.expire(time.monotonic())
+                yield from (self._end(task, failure) for task, failure in late)
             self._start(engine)
             for report in inbox.take(self._wait()):
                 yield from self._settle(report)
@@ -109,7 +111,7 @@ class _Sizing:
     def _started(self, task: Task, now: float) -> Task:
         if task.started:
             return task
-        bound = self._policies.for_url(task.url).entry_deadline
+        bound = self._policies.for_url(task.url).entry_deadline if self._has_deadlines else None
         return task.begun(now, now + bound if bound else None)
 
     def _add(self, task: Task) -> Iterator[Sized]:

@@ -24,9 +24,6 @@ if sys.platform != "win32":
 
 BIG = pattern(3_000_000)
 SMALL = [pattern(20_000, number) for number in range(12)]
-NEEDS_LINUX = pytest.mark.skipif(
-    sys.platform != "linux" and getattr(os, "geteuid", int)() == 0, reason="root may write anywhere"
-)
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX limits and permissions")
 

@@ -138,11 +138,11 @@ def test_an_attempt_that_was_killed_was_not_told_of(server, tmp_path, start_bulk
     server.add("/a", body=b"x" * 3_000_000, first=first, etag='"1"', at={2_500_000: 60.0})
     process = start_bulkfetch("get", server.url("/a"), "-d", tmp_path / "out", "--backoff", "0.01")
     asked = ("explain", tmp_path / "out", server.url("/a"))
-    server.wait_until(lambda: "  kept" in command(*asked).stdout, 20)
+    server.wait_until(lambda: "  kept" in command(*asked).stdout)
     ended = "run 1 ended with the program"
     assert ended not in command(*asked).stdout, "it goes on"
     process.kill()
-    process.wait(15)
+    process.wait(30)
     text = command(*asked).stdout
     assert f"  {ended}; an attempt under way then has no line of its own\n  kept" in text
     assert text.count("attempt 1") == len(first)

@@ -268,6 +268,19 @@ def test_answers_that_overtake_those_begun_before_them_do_not_let_one_more_throu
         assert allowance.ready_at(0.1) <= 0.1
         allowance.start(0.1)
     assert allowance.ready_at(0.1) > 0.1
+def test_an_overtaken_answer_does_not_give_back_what_a_later_one_took():
+    """Symptom: a host whose tokens come back one by one, and so ends its window ever later, refused many."""
+    allowance = Allowance()
+    allowance.start(0.0)
+    allowance.settle(0.0, 0.01, RateLimit(5, 0.5))
+    for now in (0.05, 0.06):
+        allowance.start(now)
+    allowance.settle(0.06, 0.1, RateLimit(2, 1.5))
+    allowance.settle(0.05, 0.11, RateLimit(3, 1.4))
+    for _ in range(2):
+        assert allowance.ready_at(0.12) <= 0.12
+        allowance.start(0.12)
+    assert allowance.ready_at(0.12) > 0.12
 
 
 class FixedWindow:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import sys
 import tempfile
 from hashlib import blake2b
@@ -170,7 +169,7 @@ def test_nothing_stands_in_a_bare_folder(tmp_path):
     (dest / "file").write_text("")
     (dest / "full" / STATE).mkdir()
     folders = ["", "empty", "full", "deep", "deep/er", "gone", "gone/er", "file"]
-    if hasattr(os, "symlink") and sys.platform != "win32":
+    if sys.platform != "win32":
         (dest / "link").symlink_to("full")
         (dest / "dangling").symlink_to("gone")
         folders += ["link", "dangling"]

@@ -23,7 +23,7 @@ URL = "https://a.example/"
 ORIGIN = origin_of(URL)
 RESET = Failure("reset", "the connection was reset", retryable=True)
 MOST = 16
-TURN = 0.0005  # seconds the coordinator takes to look again
+TURN = 0.00005  # seconds the coordinator takes to look again
 
 
 # -- the rule -------------------------------------------------------------------------------------
@@ -261,7 +261,7 @@ def simulate(host, todo, *, per_host=MOST, adapts=True, noise=0.0, seed=1):
         step = scheduler.settle(task, Attempt(task.attempt, seconds=now - begun, **outcome), now)
         done += isinstance(step, Ended)
         seen.append(scheduler._slots[ORIGIN].limit)
-        now += TURN / 10
+        now += TURN
     return now, seen, resets
 
 

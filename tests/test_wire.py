@@ -755,7 +755,6 @@ def test_the_next_handshake_is_short(tls_server, asker):
 
 # -- requests -------------------------------------------------------------------------------------
 
-MORE = {"Range": "bytes=0-", "X-Name": "\xe9\t x"}
 OWN = [("User-Agent", "test/1"), ("Accept", "*/*"), ("Accept-Encoding", "identity")]
 
 

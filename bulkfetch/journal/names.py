@@ -14,6 +14,7 @@ from hashlib import blake2b
 
 from bulkfetch.journal import schema
 from bulkfetch.journal.database import Database
+from bulkfetch.journal.rows import KEY_SIZE
 from bulkfetch.journal.sieve import Sieve
 from bulkfetch.naming import collision_key
 
@@ -21,7 +22,6 @@ _WAITING = 8 * 1024  # rows whose names wait in memory: some 2 MiB
 _MOST_WAITING = 8 * _WAITING
 _SHARE = 64  # of the rows; the larger the index, the more of its pages a piece of it would touch
 _AT_ONCE = 4096
-KEY_SIZE = 16  # bytes
 _NAMED = "named"  # in `meta`: the highest row whose names are written
 
 

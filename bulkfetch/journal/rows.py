@@ -12,15 +12,15 @@ from bulkfetch.errors import UnsafePath
 from bulkfetch.models import Entry, Gap, PartInfo, Status
 from bulkfetch.naming import checked_path
 
+KEY_SIZE = 16  # bytes
 _FACTS = 11  # columns of a row, before what else a query selects
-_KEY = 16  # bytes
 _LIMIT = 1 << 63
 _STATES = {str(state): state for state in Status}
 _TOKEN = re.compile(r"[0-9a-f]{1,64}")
 _GAPS = re.compile(r"[0-9]{1,19}-[0-9]{1,19}(,[0-9]{1,19}-[0-9]{1,19}){0,99999}")
 _SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
-_new_row = tuple.__new__  # a re-run makes one for every line, in half the time
 _FIELD = re.compile(r"[\x20-\x7e\x80-\xff]{1,4096}")  # it goes into a request (RFC 9110 section 5.5)
+_new_row = tuple.__new__  # a re-run makes one for every line, in half the time
 
 
 class Row(NamedTuple):
@@ -81,7 +81,7 @@ def parse_row(values: Sequence[Any], doubted: frozenset[int], safe_path: str = "
     A path needs no look if it is `safe_path`.
     """
     key, path, state, size, mtime_ns, digest, run, etag, last_modified, written, owns = values[:_FACTS]
-    if not isinstance(key, bytes) or len(key) != _KEY or not isinstance(run, int) or state not in _STATES:
+    if not isinstance(key, bytes) or len(key) != KEY_SIZE or not isinstance(run, int) or state not in _STATES:
         return None
     checked = path if path == safe_path else _checked(path)
     if not checked:

@@ -10,7 +10,7 @@ from bulkfetch.models import Done, Task
 from bulkfetch.transfer.context import Context
 from bulkfetch.transfer.held import is_there
 
-FOREIGN = "a file is already there"
+_FOREIGN = "a file is already there"
 
 
 def judge_existing(task: Task, context: Context) -> Task | Done:
@@ -36,8 +36,8 @@ def _judge_other(task: Task, spares: bool, context: Context) -> Task | Done:
     if not spares or found is None:
         return task._replace(check=None, held=None)
     if context.config.existing == "fail":
-        raise errors.DestinationTaken("a file is already there")
-    return Done(found.st_size, "", kept=FOREIGN, is_foreign=True)
+        raise errors.DestinationTaken(_FOREIGN)
+    return Done(found.st_size, "", kept=_FOREIGN, is_foreign=True)
 
 
 def _compare(task: Task, context: Context) -> Done | None:

@@ -11,8 +11,8 @@ from bulkfetch.models import Done, Head, Held, Task
 from bulkfetch.safetext import clean
 from bulkfetch.transfer.context import Context
 
-NOT_MODIFIED = "not modified"
-SAME_BYTES = "the same bytes came"
+_NOT_MODIFIED = "not modified"
+_SAME_BYTES = "the same bytes came"
 
 
 def is_there(held: Held, task: Task, context: Context) -> bool:
@@ -35,7 +35,7 @@ def confirm(task: Task, head: Head, asked: float, context: Context) -> Done:
         raise errors.RangeMismatch("the file went away while the server was asked whether it has changed")
     if head.etag is not None and held.etag is not None and _opaque(head.etag) != _opaque(held.etag):
         head = Head(head.status)  # of another version: it updates nothing
-    return _kept(held, head, asked, NOT_MODIFIED)
+    return _kept(held, head, asked, _NOT_MODIFIED)
 
 
 def compare(
@@ -46,7 +46,7 @@ def compare(
     if held is None or not is_there(held, task, context) or size != held.size or not held.digest:
         return None
     name, _, digest = held.digest.partition(":")
-    return _kept(held, head, asked, SAME_BYTES) if digests.hexdigest(name) == digest else None
+    return _kept(held, head, asked, _SAME_BYTES) if digests.hexdigest(name) == digest else None
 
 
 def own(head: Head, task: Task, url: str) -> Head:
@@ -66,7 +66,7 @@ def dated(head: Head) -> Head:
 def _kept(held: Held, head: Head, asked: float, reason: str) -> Done:
     name, _, digest = held.digest.partition(":")
     etag, modified = head.etag or held.etag, head.last_modified or held.last_modified
-    if reason == SAME_BYTES:  # a whole answer: what it does not say no longer holds
+    if reason == _SAME_BYTES:  # a whole answer: what it does not say no longer holds
         etag, modified = head.etag, head.last_modified
     until = fresh_until(head, asked)
     return Done(held.size, digest, name or "sha256", etag, modified, held.mtime_ns, (), reason, until)

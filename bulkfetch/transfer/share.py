@@ -130,7 +130,7 @@ class Share:
 
         Whoever stores bytes does so for a moment: a digest takes them in order, and ranges come in any.
         """
-        if self.digests.is_empty or not self.hashing.acquire(blocking=wait):
+        if self.digests.are_none or not self.hashing.acquire(blocking=wait):
             return False
         try:
             count = min(_HASHED, self.front - self.hashed)

@@ -165,7 +165,7 @@ class Connection:
             self._view[to : to + size] = self._view[begin : self.start]
 
     def lend(self, begin: int, end: int) -> memoryview:
-        """Hand out bytes that `start` has passed; what was handed out before becomes unusable."""
+        """Hand out bytes, wherever `start` is; what was handed out before becomes unusable."""
         self._lent.release()
         self._lent = self._view[begin:end]
         return self._lent
