@@ -463,7 +463,7 @@ class Scheduler:
                 slot.has_timer = False
             else:
                 slot.delayed -= 1
-                slot.ready.append(task)
+                slot.ready.appendleft(task)  # what was begun comes first; a host may refuse all that is new
             self._offer(slot, now)
 
     def _slot(self, origin: Origin, now: float) -> HostSlot:

@@ -290,7 +290,15 @@ def test_a_deadline_passes_while_the_host_is_cooled():
     assert (task, failure.kind) == (hasty, "deadline")
     assert scheduler.expire(NOW + 6.0) == ()
     assert scheduler.queued == 3
-    assert {task.key for task in take_all(scheduler, NOW + 70.0)} == {patient.key}
+    assert {task.key for task in take_all(scheduler, NOW + 70.0)} == {one.key}
+
+
+def test_what_was_refused_is_asked_again_before_what_is_new():
+    """Symptom: a host that refuses each entry once was asked for another one each time, and sent none."""
+    scheduler, tasks = scheduler_of(1), [task_of(A) for _ in range(3)]
+    add_all(scheduler, *tasks)
+    scheduler.settle(scheduler.take(NOW), failed(tasks[0], busy(1.0)), NOW)
+    assert scheduler.take(NOW + 100.0).key == tasks[0].key
 
 
 # -- the host -------------------------------------------------------------------------------------
