@@ -36,7 +36,7 @@ from bulkfetch.policy import Policies
 from bulkfetch.safetext import hide_query, redact, redact_url
 from bulkfetch.scheduler import Ended, Moved, Partial, Requeued, Scheduler, Step
 from bulkfetch.summary import Summary
-from bulkfetch.tuning import AutoLimit
+from bulkfetch.tuning import AutoLimit, Crowd
 from bulkfetch.urls import origin_of
 
 Message = Report | Progress | Sharing | Notice | Exchanged
@@ -80,6 +80,8 @@ class Run:
         self._emit = emit or _ignore
         self._refresh = refresh
         self._crew = crew  # None: as many workers as configured
+        self._crowd = Crowd(config.most_jobs)
+        self._comes_at_once = False  # what was started last: small files of a host that answers at once
         self.inbox: Inbox[Message] = Inbox()
         self._backlog = Backlog()
         self._rejected: list[Outcome] = []  # of lines that are no entries, not yet told
@@ -220,14 +222,17 @@ class Run:
             for late, failure in self._scheduler.expire(now):
                 self._fail(late, failure)
         self._is_starved = self._is_full = False
-        jobs = self._crew.limit if self._crew else self._config.most_jobs
-        while self._scheduler.active < jobs:
+        self._crowd.look(now, time.process_time())
+        most = self._crew.limit if self._crew else self._config.most_jobs
+        few = min(most, self._crowd.limit)
+        while self._scheduler.active < (few if self._comes_at_once else most):
             task = self._scheduler.take(now)
             if task is None:
                 self._is_starved = not self._scheduler.is_held  # other hosts would have to wait as well
                 self._is_short = False
                 return
             batch = [task, *self._scheduler.take_along(task, _BATCH)]
+            self._comes_at_once = len(batch) > 1
             self._engine.submit([self._started(each, now) for each in batch])
         self._is_full, self._is_short = True, self._scheduler.has_next()
 

@@ -22,6 +22,9 @@ _LEAST_SECONDS = 0.1  # of a window; what is shorter is noise
 _LEAST_STARTING = 0.05  # a doubling is seen all the same
 _LEAST_SETTLING = 0.02
 _LEAST_ANSWERS = 8
+_CROWD_LEAST = 4  # workers that the processor always has work for
+_CROWD_SECONDS = 0.1
+_BUSY, _IDLE = 0.9, 0.7  # of one core
 _FAST = 0.02  # seconds of an answer
 _LARGEST_SHARE = 0.2  # of the time in a window that one answer may have taken
 
@@ -212,3 +215,28 @@ class AutoLimit:
         self._answers = self._received = self._peak = 0
         self._waited = self._longest = 0.0
         self._has_paused = False
+
+
+class Crowd:
+    """Fewer workers where all wait for the processor: each hands the interpreter's lock on at every call.
+
+    `limit` is for small files that come at once.
+    """
+
+    __slots__ = ("_cpu", "_most", "_since", "limit")
+
+    def __init__(self, most: int) -> None:
+        self.limit = self._most = most
+        self._since = self._cpu = 0.0
+
+    def look(self, now: float, cpu: float) -> None:
+        """Compare the processor time used so far, `cpu`, with the clock, both in seconds."""
+        elapsed = now - self._since
+        if elapsed < _CROWD_SECONDS:
+            return
+        share = (cpu - self._cpu) / elapsed
+        if share > _BUSY:
+            self.limit = max(min(_CROWD_LEAST, self._most), self.limit * 3 // 4)
+        elif share < _IDLE:
+            self.limit = min(self._most, self.limit * 2)
+        self._since, self._cpu = now, cpu

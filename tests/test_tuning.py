@@ -14,7 +14,7 @@ from bulkfetch.hosts import HostLimits
 from bulkfetch.models import Attempt, Done, Entry, Failure, Task
 from bulkfetch.retry import RetryPolicy
 from bulkfetch.scheduler import Ended, Scheduler
-from bulkfetch.tuning import AutoLimit, Tuner, Window
+from bulkfetch.tuning import AutoLimit, Crowd, Tuner, Window
 from bulkfetch.urls import origin_of
 
 POLICY = RetryPolicy(retries=50, backoff=1.0, cap=60.0, max_wait=3600.0)
@@ -336,3 +336,32 @@ def test_every_run_ends_within_the_bounds(kind, latency, size, noise, received, 
     host.received = received
     _, seen, _ = simulate(host, 200, noise=noise, seed=seed)
     assert 1 <= min(seen) <= max(seen) <= MOST
+
+
+# -- where all wait for the processor -------------------------------------------------------------
+
+
+def crowd_after(most, *stretches):
+    """Return the limit after stretches of (share of a core, seconds), looked at a hundred times a second."""
+    crowd, now, cpu = Crowd(most), 1000.0, 3.0
+    for share, seconds in stretches:
+        for _ in range(round(seconds * 100)):
+            crowd.look(now, cpu)
+            now, cpu = now + 0.01, cpu + share / 100
+    return crowd.limit
+
+
+@pytest.mark.parametrize(
+    ("most", "stretches", "limit"),
+    [
+        (16, [(1.0, 2.0)], 4),
+        (64, [(1.3, 3.0)], 4),
+        (3, [(1.0, 2.0)], 3),
+        (16, [(0.8, 2.0)], 16),
+        (16, [(0.1, 2.0)], 16),
+        (16, [(1.0, 2.0), (0.8, 1.0)], 4),
+        (16, [(1.0, 2.0), (0.4, 1.0)], 16),
+    ],
+)
+def test_few_workers_are_used_while_all_wait_for_the_processor(most, stretches, limit):
+    assert crowd_after(most, *stretches) == limit
