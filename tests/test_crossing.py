@@ -13,6 +13,7 @@ from harness.process import end_all, run
 from bulkfetch.store import STATE, LocalStore
 
 DATA = pattern(10_000)  # one write
+LONG_WAY = ("--limit-rate", "1G")  # else the part is first tried in one go (LocalStore.put)
 CROSSING = ("--fail", "replace:*/parts/*.part:EXDEV")
 KEY = b"k" * 16
 
@@ -37,7 +38,7 @@ def below(folder):
 @pytest.mark.parametrize("path", ["file.bin", "sub/file.bin"])
 def test_a_kill_while_a_file_is_copied_to_its_mount_leaves_a_stray_part(server, tmp_path, path, point):
     server.add(f"/{path}", body=DATA, etag='"1"')
-    command = ("get", server.url(f"/{path}"), "-d", tmp_path, "--layout", "{path}")
+    command = ("get", server.url(f"/{path}"), "-d", tmp_path, "--layout", "{path}", *LONG_WAY)
     done = run(*command, ways=(*CROSSING, "--kill", point))
     assert done.returncode == -signal.SIGKILL, done.stderr
     copies = [name for name in below(tmp_path) if "/.bulkfetch-" in f"/{name}"]

@@ -165,31 +165,29 @@ class LocalStore:
     def put(self, key: bytes, data: memoryview, path: str, *, mtime: float | None) -> int | None:
         """Store a small file in one go and return its modification time in nanoseconds.
 
-        None, and nothing is left, where that takes the long way from `new_part` to `commit`, which says why.
+        None, and nothing is left, where its name is not simply free: that takes the long way from `new_part`
+        to `commit`, which says why.
+
+        Raises:
+            DiskFailed: the bytes could not be written.
         """
         if not _PUTS:
             return None
-        parts, parent, name = self._parts_folder(), *path.rpartition("/")[::2]
-        file = _part_file(key, f"{next(self._tokens) % _TOKENS:08x}")
-        fd = -1
+        parts, file = self._parts_folder(), _part_file(key, f"{next(self._tokens) % _TOKENS:08x}")
+        parent, _, name = path.rpartition("/")
         try:
-            fd = os.open(parts.prefix + file, _NEW, _MODE, dir_fd=parts.fd)
-            is_whole = os.write(fd, data) == len(data)
-            if mtime is not None:
-                os.utime(fd, (mtime, mtime))
-            mtime_ns = os.fstat(fd).st_mtime_ns
-            closing, fd = fd, -1
-            os.close(closing)
-            with self._folders.below(parent) as folder:
-                if is_whole and _is_free(folder, name):
-                    source, target = parts.prefix + file, folder.prefix + name
-                    os.replace(source, target, src_dir_fd=parts.fd, dst_dir_fd=folder.fd)
-                    return mtime_ns
-        except (OSError, OverflowError, ValueError, PathRefused):
-            if fd >= 0:
-                os.close(fd)
-        with contextlib.suppress(OSError):
-            os.unlink(parts.prefix + file, dir_fd=parts.fd)
+            mtime_ns = _fill(os.open(parts.prefix + file, _NEW, _MODE, dir_fd=parts.fd), data, mtime)
+        except FileNotFoundError:  # the folder of parts has gone
+            return None
+        except OSError as exc:
+            _remove(parts, file)
+            raise self._failure(exc, path) from exc
+        with contextlib.suppress(OSError, PathRefused), self._folders.below(parent) as folder:
+            if mtime_ns is not None and _is_free(folder, name):
+                source, target = parts.prefix + file, folder.prefix + name
+                os.replace(source, target, src_dir_fd=parts.fd, dst_dir_fd=folder.fd)
+                return mtime_ns
+        _remove(parts, file)
         return None
 
     # -- finished files --------------------------------------------------------------------------
@@ -324,6 +322,24 @@ class LocalStore:
                     raise
                 copy_across(part, folder, target, parent, durable=self._fsync)
                 return
+
+
+def _fill(fd: int, data: memoryview, mtime: float | None) -> int | None:
+    """Write and close a file and return its modification time; None when not all was taken (fault F03)."""
+    try:
+        if os.write(fd, data) < len(data):
+            return None
+        if mtime is not None:
+            with contextlib.suppress(OSError):  # never fails a file (fault F18)
+                os.utime(fd, (mtime, mtime))
+        return os.fstat(fd).st_mtime_ns
+    finally:
+        os.close(fd)  # what was put off may fail here (fault F02)
+
+
+def _remove(folder: Folder, file: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(folder.prefix + file, dir_fd=folder.fd)
 
 
 def _is_free(folder: Folder, name: str) -> bool:

@@ -1,7 +1,7 @@
 """Answers that are here as a whole once their head is: most small files.
 
 One look and one step store them. Whatever is not as it should be, or not usual, is left to the long way
-(`body.Body`), which says what is wrong.
+(`body.Body`), which says what is wrong; only a disk that fails is told at once.
 """
 
 from __future__ import annotations
