@@ -15,6 +15,7 @@ from bulkfetch.models import NO_PART, Check, Entry, Failure, Outcome, Status, Ta
 from bulkfetch.revisits import Revisits
 from bulkfetch.safetext import redact_url
 from bulkfetch.standing import (
+    ask_failed,
     declared,
     declares,
     in_the_way,
@@ -98,7 +99,8 @@ class _Batch:
         self._owners = self._journal.find_paths(new)
         self._parts = self._journal.find_parts(list(paths))
         self._bare = self._store.bare_folders(paths.values()) if new else frozenset()
-        answers = self._journal.find_answers(list(paths)) if self._config.respect_cache else {}
+        asked = paths if self._config.respect_cache else [key for key, row in rows.items() if ask_failed(row)]
+        answers = self._journal.find_answers(list(asked)) if asked else {}
         self._revisits = Revisits(self._config, answers, self._planner._now())
         return [
             self._plan(entry, key, path, path_key) if failure is None else self._refuse(entry, failure, key)

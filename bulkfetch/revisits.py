@@ -1,4 +1,4 @@
-"""`--respect-cache`: which of the files that are there the server is asked about again."""
+"""Which of the files that are there the server is asked about again: `--respect-cache`, and failed asks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from bulkfetch.config import FetchConfig
 from bulkfetch.journal import Answer, Row
-from bulkfetch.models import Entry, Held, Task
+from bulkfetch.models import Entry, Held, Status, Task
 from bulkfetch.safetext import redact_url
 from bulkfetch.standing import is_as_promised
 
@@ -34,10 +34,12 @@ class Revisits:
 
         What is posted, or has a declared digest, does not change behind its URL.
         """
-        if not self._config.respect_cache or entry.request is not None or entry.digests:
+        has_failed = row.state is Status.FAILED  # the last ask: it is made again, whatever was fresh before
+        wants = self._config.respect_cache or has_failed
+        if not wants or entry.request is not None or entry.digests:
             return None
         answer = self._answers.get(row.key, _UNKNOWN)
-        if answer.fresh_until is not None and self._now < answer.fresh_until:
+        if not has_failed and answer.fresh_until is not None and self._now < answer.fresh_until:
             return None
         url = answer.final_url or redact_url(entry.urls[0])
         facts = (found.st_size, found.st_mtime_ns, row.digest, row.etag, row.last_modified)

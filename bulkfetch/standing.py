@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bulkfetch.errors import DestinationTaken, to_failure
 from bulkfetch.journal import PathOwner, Row
-from bulkfetch.models import Check, Entry, Failure
+from bulkfetch.models import Check, Entry, Failure, Status
 
 _MTIME_SLACK = 2_000_000_000  # nanoseconds; the coarsest file systems keep two seconds
 
@@ -18,6 +18,11 @@ def is_intact(row: Row, size: int, mtime_ns: int) -> bool:
 def may_be_intact(row: Row, size: int, mtime_ns: int) -> bool:
     """Say whether a file may be the one on record; hashing it tells where there is a digest."""
     return size == row.size and (bool(row.digest) or is_intact(row, size, mtime_ns))
+
+
+def ask_failed(row: Row) -> bool:
+    """Say whether asking about the file on record has failed."""
+    return row.state is Status.FAILED and row.size is not None
 
 
 def is_as_promised(entry: Entry, row: Row) -> bool:
