@@ -458,6 +458,8 @@ def _fetched(task: Task, attempt: Attempt, done: Done) -> Outcome:
     status = _FETCHED if not done.kept else Status.SKIPPED if done.is_foreign else Status.UNCHANGED
     url = redact_url(entry.urls[0])
     final_url = url if attempt.url == entry.urls[0] else redact_url(attempt.url)
+    if not done.is_asked:
+        final_url = ""
     digest = done.digest and f"{done.algorithm}:{done.digest}"
     return _new(Outcome, (
         entry, status, task.path, url, final_url, done.size, task.received + attempt.received,

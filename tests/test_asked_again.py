@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from bulkfetch.journal import Journal
+from bulkfetch.models import Entry, Outcome, Status
 
 OLD, NEW = b"the old bytes", b"the new bytes, which are more"
 LONG_AGO = 1_600_000_000
@@ -122,3 +128,56 @@ def test_plan_says_that_what_failed_would_be_asked(server, command, dest, failed
     url = failed_refresh(status=500)
     told = command("plan", url, "-d", dest).stdout
     assert "would ask whether it changed" in told
+
+
+# -- what was only hashed again ----------------------------------------------------------------------
+
+
+def touch(dest: Path) -> Path:
+    os.utime(dest / "a.bin", (LONG_AGO + 5, LONG_AGO + 5))
+    return dest
+
+
+def copy(dest: Path) -> Path:
+    shutil.copytree(dest, dest.with_name("copy"), copy_function=shutil.copyfile)
+    os.utime(dest.with_name("copy") / "a.bin", (LONG_AGO + 5, LONG_AGO + 5))
+    return dest.with_name("copy")
+
+
+@pytest.mark.parametrize("disturb", [touch, copy])
+def test_what_was_hashed_again_keeps_what_its_answer_said(server, command, tmp_path, disturb):
+    server.add("/real.bin", body=OLD, etag='"1"', last_modified=LONG_AGO)
+    server.add("/a.bin", redirect=server.url("/real.bin"))
+    fetch = ("get", server.url("/a.bin"), "--print", "json", "-d")
+    command(*fetch, tmp_path / "out")
+    there = disturb(tmp_path / "out")
+    (told,) = map(json.loads, command(*fetch, there).stdout.splitlines())
+    assert (told["reason"], told["final_url"]) == ("verified", None)
+    assert len(server.requests) == 2
+    (told,) = map(json.loads, command(*fetch, there, "--respect-cache").stdout.splitlines())
+    assert (told["reason"], told["etag"]) == ("not modified", '"1"')
+    assert server.hits("/real.bin")[-1].headers["If-None-Match"] == '"1"'
+
+
+def test_what_was_hashed_again_is_as_fresh_as_before(server, get, dest):
+    server.add("/a.bin", body=OLD, etag='"1"', extra_headers=[("Cache-Control", "max-age=3600")])
+    get(server.url("/a.bin"))
+    touch(dest)
+    get(server.url("/a.bin"))
+    assert get(server.url("/a.bin"), "--respect-cache")[1]["a.bin"]["reason"] == "already fetched"
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(("digest", "kept"), [("a" * 64, '"1"'), ("b" * 64, None)], ids=["same", "other"])
+def test_what_an_answer_said_holds_for_the_bytes_it_brought_alone(tmp_path, digest, kept):
+    url, key = "http://a.example/x", b"k" * 16
+    outcome = Outcome(Entry((url,)), Status.FETCHED, "x", url, url, 3, digest="sha256:" + "a" * 64, key=key)
+    with contextlib.closing(Journal.open(tmp_path)) as journal:
+        journal.begin_run()
+        journal.settle([outcome._replace(etag='"1"', fresh_until=5)])
+        outcome = outcome._replace(status=Status.UNCHANGED, final_url="", digest=f"sha256:{digest}")
+        journal.settle([outcome._replace(reason="verified", mtime_ns=7)])
+        row, answer = journal.find([key])[key], journal.find_answers([key])[key]
+    assert (row.state, row.mtime_ns, row.etag, answer.fresh_until) == (
+        Status.UNCHANGED, 7, kept, 5 if kept else None,
+    )  # fmt: skip

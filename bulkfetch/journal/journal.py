@@ -213,8 +213,11 @@ class Journal(Reading):
         kept = [outcome for outcome in outcomes if outcome.key]
         numbers = self._names.find_or_add([outcome.key for outcome in kept])
         finished = [outcome for outcome in kept if outcome.status in _FINISHED]
-        values = [finished_values(outcome, numbers[outcome.key], run, now) for outcome in finished]
-        self._database.write_many(schema.SETTLE_FINISHED, values)
+        checked = [outcome for outcome in finished if not outcome.final_url]
+        answered = finished if not checked else [outcome for outcome in finished if outcome.final_url]
+        for statement, some in ((schema.SETTLE_FINISHED, answered), (schema.SETTLE_CHECKED, checked)):
+            values = [finished_values(outcome, numbers[outcome.key], run, now) for outcome in some]
+            self._database.write_many(statement, values)
         others = [outcome for outcome in kept if outcome.status not in _FINISHED]
         values = [other_values(outcome, numbers[outcome.key], run, now) for outcome in others]
         self._database.write_many(schema.SETTLE_OTHER, values)

@@ -121,6 +121,16 @@ SETTLE_FINISHED = _upsert(
     f"{_RESULT} final_url {_FACTS} message",
     ", kind = NULL, status_code = NULL",
 )
+# No server was asked: what its last answer said holds for the same bytes, and for no others.
+SETTLE_CHECKED = _upsert(
+    f"id key path url {_RESULT} final_url {_FACTS} message",
+    f"{_RESULT} size digest mtime_ns written message",
+    ", kind = NULL, status_code = NULL"
+    + "".join(
+        f", {name} = CASE WHEN digest = excluded.digest THEN {name} ELSE excluded.{name} END"
+        for name in ("final_url", "etag", "last_modified", "fresh_until")
+    ),
+)
 SETTLE_OTHER = _upsert(
     f"id key path url {_RESULT} final_url {_FAILURE}",
     f"{_RESULT} {_FAILURE}",
