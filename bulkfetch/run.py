@@ -328,6 +328,7 @@ class Run:
             self._settle(_fetched(task, attempt, attempt.done))
         elif step.failure is not None and (step.failure.kind == "stopped" or step.failure.fatal):
             self._keep_part(task.key, task.part)
+            self._put_back([task])
             if step.failure.fatal:
                 self.stop(step.failure.message)
         elif step.failure is not None:
@@ -445,7 +446,17 @@ class Run:
         end = time.monotonic() + _LET_GO
         while self._scheduler.active and (left := end - time.monotonic()) > 0:
             self._receive(self.inbox.take(left))
-        self._scheduler.drain()
+        self._put_back(self._scheduler.drain())
+        for origin in self._backlog.origins():
+            while tasks := self._backlog.take(origin, _REFILL):
+                self._put_back(tasks)
+
+    def _put_back(self, tasks: Sequence[Task]) -> None:
+        """Leave on record the files that the server was to be asked about."""
+        keys = [task.key for task in tasks if task.held is not None]
+        if keys:
+            self._journal.put_back(keys)
+            self._parts_dirty = True
 
 
 _new = tuple.__new__  # one for every file, made in a quarter of the time

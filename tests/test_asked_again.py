@@ -6,10 +6,12 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from faultserver import pattern
 
 from bulkfetch.journal import Journal
 from bulkfetch.models import Entry, Outcome, Status
@@ -181,3 +183,83 @@ def test_what_an_answer_said_holds_for_the_bytes_it_brought_alone(tmp_path, dige
     assert (row.state, row.mtime_ns, row.etag, answer.fresh_until) == (
         Status.UNCHANGED, 7, kept, 5 if kept else None,
     )  # fmt: skip
+
+
+# -- broken off --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def interrupt(server, get, start_bulkfetch, dest):
+    """Have the refresh of a.bin interrupted after some of its new body came; returns the URL and the body."""
+
+    def interrupt(*arguments: object, etag: str = '"2"') -> tuple[str, bytes]:
+        url, new = str(server.url("/a.bin")), pattern(3_000_000)
+        server.add("/a.bin", body=new, etag=etag, at={2_500_000: 60.0})
+        (dest / "e").touch()
+        running = start_bulkfetch(
+            "get", url, *arguments, "-d", dest, "--respect-cache", "--events", dest / "e"
+        )
+        server.wait_until(lambda: b'"progress"' in (dest / "e").read_bytes())
+        running.send_signal(signal.SIGINT)
+        assert running.wait(30) == 130
+        (dest / "e").unlink()
+        server.add("/a.bin", body=new, etag=etag)
+        return url, new
+
+    return interrupt
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGINT")
+def test_an_interrupted_replacement_leaves_the_record_of_the_old_file(server, get, dest, command, interrupt):
+    server.add("/a.bin", body=OLD, etag='"1"')
+    get(server.url("/a.bin"))
+    url, new = interrupt()
+    assert "1  fetched" in command("status", dest).stdout
+    verified = command("verify", dest)
+    assert (verified.returncode, verified.stdout) == (0, ""), verified
+    assert get(url)[1]["a.bin"]["reason"] == "already fetched"
+    assert (dest / "a.bin").read_bytes() == OLD
+    assert get(url, "--respect-cache")[1]["a.bin"]["status"] == "fetched"
+    last = server.requests[-1]
+    assert (last.headers["If-None-Match"], last.headers["If-Range"]) == ('"1"', '"2"')
+    assert last.range != "bytes=0-"
+    assert (dest / "a.bin").read_bytes() == new
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGINT")
+def test_an_interrupted_second_try_leaves_the_record_of_the_failure(server, get, dest, command, interrupt):
+    server.add("/a.bin", body=OLD, etag='"1"')
+    get(server.url("/a.bin"))
+    server.add("/a.bin", status=404)
+    get(server.url("/a.bin"), "--respect-cache")
+    url, new = interrupt()
+    assert "not-found" in command("status", dest).stdout
+    assert get(url)[1]["a.bin"]["status"] == "fetched"
+    assert (dest / "a.bin").read_bytes() == new
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGINT")
+def test_refreshes_that_had_not_begun_are_as_they_were(server, get, dest, command, interrupt):
+    urls = [server.url(f"/{number}.bin") for number in range(20)]
+    for number in range(20):
+        server.add(f"/{number}.bin", body=OLD, etag='"1"')
+    server.add("/a.bin", body=OLD, etag='"1"')
+    get(server.url("/a.bin"), *urls)
+    interrupt(*urls, "-j", 1)
+    assert "21  fetched" in command("status", dest).stdout.replace("unchanged", "fetched")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+def test_verify_knows_the_old_file_while_and_after_a_killed_replacement(
+    server, get, dest, command, start_bulkfetch
+):
+    server.add("/a.bin", body=OLD, etag='"1"')
+    get(server.url("/a.bin"))
+    server.add("/a.bin", body=NEW, etag='"2"', at={5: 60.0})
+    running = start_bulkfetch("get", server.url("/a.bin"), "-d", dest, "--respect-cache")
+    server.wait_for_hits("/a.bin", 2)
+    assert command("verify", dest).returncode == 0
+    assert "no finished file" not in command("verify", dest).stderr
+    running.kill()
+    running.wait(30)
+    assert "no finished file" not in command("verify", dest).stderr

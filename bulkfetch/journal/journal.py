@@ -224,6 +224,11 @@ class Journal(Reading):
         if finished and self._has_parts:
             self._database.write_many(schema.DROP_PARTS, [(outcome.key,) for outcome in finished])
 
+    def put_back(self, keys: Collection[bytes]) -> None:
+        """Have pending entries, whose files are there, end as they did before this run."""
+        numbers = self._names.find(keys).values()
+        self._database.write_many(schema.PUT_BACK, [(number,) for number in numbers])
+
     def add_attempt(self, row: AttemptRow) -> None:
         """Record an attempt that was not all there was to its entry."""
         add_attempt(self._database, row, self.run, self._now())
