@@ -268,6 +268,8 @@ def test_answers_that_overtake_those_begun_before_them_do_not_let_one_more_throu
         assert allowance.ready_at(0.1) <= 0.1
         allowance.start(0.1)
     assert allowance.ready_at(0.1) > 0.1
+
+
 def test_an_overtaken_answer_does_not_give_back_what_a_later_one_took():
     """Symptom: a host whose tokens come back one by one, and so ends its window ever later, refused many."""
     allowance = Allowance()

@@ -117,6 +117,13 @@ ANSWERS: list[tuple[list[tuple[str, Any]], bool]] = [  # numbers are seconds fro
     ([("Expires", -HOUR)], False),
     ([("Expires", HOUR)], True),
     ([("Expires", "0")], False),
+    ([("Expires", "Sun, 06 Nov 2044 08:49:37 +0200")], False),
+    ([("Expires", "06 Nov 2044 08:49:37 GMT")], False),
+    ([("Expires", "Sunday, 06-Nov-44 08:49:37 GMT")], True),
+    ([("Expires", "Sun Nov  6 08:49:37 2044")], True),
+    ([("Cache-Control", "max-age=3600"), ("Vary", "*")], False),
+    ([("vary", "Accept, *"), ("Expires", HOUR)], False),
+    ([("Cache-Control", "max-age=3600"), ("Vary", "Accept-Encoding")], True),
     ([("Expires", HOUR), ("Cache-Control", "max-age=0")], False),
     ([("Expires", -HOUR), ("Cache-Control", "max-age=3600")], True),
 ]
