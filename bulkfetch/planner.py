@@ -30,7 +30,7 @@ from bulkfetch.urls import origin_of, split_userinfo
 _CLOCK_SLACK = 1.0  # seconds; a file's time is taken from a coarser clock than ours
 _BOOT_SLACK = 60.0  # seconds; a clock may have been set between two boots
 _AFTER_CRASH = "verified after an unclean end"
-_FINISHED = (Status.FETCHED, Status.UNCHANGED)
+_ENDED = (Status.FETCHED, Status.UNCHANGED, Status.FAILED)
 _new = tuple.__new__  # one for every line, made in half the time
 _UNTOUCHED = tuple(Task._field_defaults.values())  # of the fields behind `origin`
 
@@ -189,9 +189,10 @@ class _Batch:
             return self._task(entry, key, path)
         if row is not None and self._is_kept(entry, row, found):
             held = self._revisits.held(entry, row, found)
-            if held is None:
+            if held is not None:
+                return self._task(entry, key, path)._replace(held=held, replace=True)
+            if row.state is not Status.FAILED:
                 return self._already(entry, row)
-            return self._task(entry, key, path)._replace(held=held, replace=True)
         return self._weigh(entry, self._task(entry, key, path), row, found)
 
     def _weigh(self, entry: Entry, task: Task, row: Row | None, found: os.stat_result) -> Task | Outcome:
@@ -230,7 +231,7 @@ class _Batch:
 
     def _is_kept(self, entry: Entry, row: Row, found: os.stat_result) -> bool:
         """Say whether the file is surely the one an earlier run finished, and what the manifest promises."""
-        if row.state not in _FINISHED or row.needs_check or not stat.S_ISREG(found.st_mode):
+        if row.state not in _ENDED or row.needs_check or not stat.S_ISREG(found.st_mode):
             return False
         if row.size is None or not is_intact(row, found.st_size, found.st_mtime_ns):
             return False
