@@ -20,6 +20,7 @@ from bulkfetch.standing import (
     declares,
     in_the_way,
     is_as_promised,
+    is_edited,
     is_intact,
     may_be_intact,
     taken_by,
@@ -56,6 +57,7 @@ class Planner:
         self._booted = boot_time()
         self._now = now
         self._index = 0
+        self.edited = 0  # files that were changed after they were fetched, and are to be replaced
 
     def plan(self, entries: Sequence[Entry]) -> list[Task | Outcome]:
         """Return, in order, a task for what must be fetched and an outcome for what need not or cannot be."""
@@ -216,6 +218,8 @@ class _Batch:
         if row is not None and (row.size is not None or (doubt and row.state is Status.PENDING)):
             if self._revisits.spares(entry, row, is_sure=is_sure):
                 return self._judge_foreign(entry, task)
+            if is_sure and is_edited(entry, row, found.st_size) and self._config.existing != "overwrite":
+                self._planner.edited += 1
             return task._replace(replace=True)  # ours, and no longer what the manifest asks for
         return self._judge_foreign(entry, task)
 

@@ -9,10 +9,9 @@ from bulkfetch.config import FetchConfig
 from bulkfetch.journal import Answer, Row
 from bulkfetch.models import Entry, Held, Status, Task
 from bulkfetch.safetext import redact_url
-from bulkfetch.standing import is_as_promised
+from bulkfetch.standing import NOBODYS, is_as_promised
 
 _UNKNOWN = Answer(None, "")
-_NOBODYS = 1  # the time of a file that was another entry's, and is to be replaced
 
 
 class Revisits:
@@ -65,4 +64,4 @@ class Revisits:
         """Say whether a file that is not the one on record is left to the user (fault K08)."""
         if not self._config.respect_cache or entry.digests or self._config.existing == "overwrite":
             return False
-        return is_sure and not row.needs_check and row.mtime_ns != _NOBODYS and is_as_promised(entry, row)
+        return is_sure and not row.needs_check and row.mtime_ns != NOBODYS and is_as_promised(entry, row)

@@ -159,6 +159,14 @@ class Run:
         if entries or self._intake.is_done != self._told_done:
             self._told_done = self._intake.is_done
             self._emit(events.Planned(self.summary.entries, self._declared, self._told_done))
+            if self._told_done and self._planner.edited:
+                self._tell_edited(self._planner.edited)
+
+    def _tell_edited(self, count: int) -> None:
+        """Say once what becomes of files that another program changed."""
+        changed = "1 file was" if count == 1 else f"{count:,} files were"
+        told = "changed after having been fetched, and will be replaced by what the server has"
+        self._emit(events.Notice(f"{changed} {told}; --respect-cache leaves such files as they are"))
 
     def _break_off(self, exc: BulkfetchError) -> None:
         """Take note that the manifest cannot be read on; what it has named is still fetched."""

@@ -263,3 +263,44 @@ def test_verify_knows_the_old_file_while_and_after_a_killed_replacement(
     running.kill()
     running.wait(30)
     assert "no finished file" not in command("verify", dest).stderr
+
+
+# -- what the user has changed -----------------------------------------------------------------------
+
+
+def test_a_plain_run_warns_once_before_it_replaces_files_that_were_edited(server, get, dest):
+    urls = [server.url(f"/{number}.bin") for number in range(3)]
+    for number in range(3):
+        server.add(f"/{number}.bin", body=OLD)
+    assert "changed after" not in get(*urls)[0].stderr
+    for name in ("0.bin", "1.bin"):
+        (dest / name).write_bytes(b"mine")
+    done, told = get(*urls, "--respect-cache")
+    assert "changed after" not in done.stderr
+    assert told["0.bin"]["status"] == "skipped"
+    done, told = get(*urls)
+    assert done.stderr.count("2 files were changed after having been fetched, and will be replaced") == 1
+    assert [told[f"{number}.bin"]["status"] for number in range(3)] == ["fetched", "fetched", "skipped"]
+    assert (dest / "0.bin").read_bytes() == OLD
+    assert "changed after" not in get(*urls)[0].stderr
+
+
+def test_nobody_is_warned_of_what_the_manifest_or_the_user_asks_for(server, get, dest, tmp_path):
+    server.add("/a.bin", body=OLD)
+    get(server.url("/a.bin"))
+    (dest / "a.bin").write_bytes(b"mine")
+    assert "changed after" not in get(server.url("/a.bin"), "--existing", "overwrite")[0].stderr
+    rows = tmp_path / "a.jsonl"
+    rows.write_text(json.dumps({"url": server.url("/a.bin"), "size": len(NEW)}))
+    server.add("/a.bin", body=NEW)
+    done, told = get(rows)
+    assert (told["a.bin"]["status"], "changed after" in done.stderr) == ("fetched", False)
+
+
+def test_an_empty_answer_does_not_replace_a_file_that_was_edited(server, get, dest):
+    server.add("/a.bin", body=OLD)
+    get(server.url("/a.bin"))
+    (dest / "a.bin").write_bytes(b"mine")
+    server.add("/a.bin", body=b"")
+    assert get(server.url("/a.bin"))[1]["a.bin"]["failure"]["kind"] == "content"
+    assert (dest / "a.bin").read_bytes() == b"mine"
