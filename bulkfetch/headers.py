@@ -19,6 +19,13 @@ _UNSATISFIED = re.compile(r"bytes \*/([0-9]{1,18})", re.IGNORECASE)
 _LARGEST = 2**63 - 1  # no file can be larger
 _LONGEST = 1e30  # seconds
 _ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\xa0-\xff]*"')  # RFC 9110 section 8.8.3, without C1 controls
+_CLOCK = r"\d\d:\d\d:\d\d"
+_HTTP_DATE = re.compile(  # RFC 9110 section 5.6.7; any other Expires counts as past (RFC 9111 section 5.3)
+    rf"[A-Z][a-z]{{2}}, \d\d [A-Z][a-z]{{2}} \d{{4}} {_CLOCK} GMT"
+    rf"|[A-Z][a-z]{{2,5}}day, \d\d-[A-Z][a-z]{{2}}-\d\d {_CLOCK} GMT"
+    rf"|[A-Z][a-z]{{2}} [A-Z][a-z]{{2}} [ \d]\d {_CLOCK} \d{{4}}",
+    re.ASCII,
+)
 _IMF = re.compile(r"[A-Z][a-z]{2}, (\d\d) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d) GMT", re.ASCII)
 _MONTHS = {
     "Jan": 1,
@@ -73,16 +80,23 @@ def parse_head(status: int, reason: str, pairs: Iterable[tuple[str, str]], now: 
         location=fields["location"][0] if "location" in fields else None,
         has_ranges=status == 206 or _single(fields, "accept-ranges").lower() == "bytes",
         rate_limit=_rate_limit(fields, answered) if has_rate_limit(fields) else None,
-        lifetime=read_lifetime(_joined(fields, "cache-control"), _joined(fields, "expires"), answered),
+        lifetime=_read_lifetime(fields, answered),
         age=parse_age(fields["age"][0]) if "age" in fields else 0.0,
     )
+
+
+def _read_lifetime(fields: dict[str, list[str]], sent: float) -> float | None:
+    names = (_joined(fields, "vary") or "").split(",")
+    if "*" in map(str.strip, names):  # RFC 9111 section 4.1: no later request matches
+        return 0.0
+    return read_lifetime(_joined(fields, "cache-control"), _joined(fields, "expires"), sent)
 
 
 def read_lifetime(control: str | None, expires: str | None, sent: float) -> float | None:
     """Return how many seconds from `sent` on an answer is fresh; None where it has neither field."""
     if control is None and expires is None:
         return None
-    when = None if expires is None else parse_date(expires)
+    when = parse_date(expires) if expires is not None and _HTTP_DATE.fullmatch(expires) else None
     return lifetime(control, None if expires is None else 0.0 if when is None else when - sent)
 
 

@@ -275,6 +275,7 @@ class Done(NamedTuple):
     kept: str = ""  # the file was there already: why it counts
     fresh_until: int | None = None  # Unix time; None: the answer is not fresh, or does not say
     is_foreign: bool = False  # what was kept is the user's
+    is_asked: bool = True  # a server; else what was kept was looked at, and no more
 
 
 class Attempt(NamedTuple):
@@ -305,7 +306,7 @@ class Outcome(NamedTuple):
     status: Status
     path: str | None = None  # relative to the destination folder
     url: str = ""  # as the manifest gave it, secrets removed
-    final_url: str = ""
+    final_url: str = ""  # "" where no server was asked
     size: int | None = None
     received: int = 0
     sha256: str = ""

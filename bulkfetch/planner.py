@@ -15,10 +15,12 @@ from bulkfetch.models import NO_PART, Check, Entry, Failure, Outcome, Status, Ta
 from bulkfetch.revisits import Revisits
 from bulkfetch.safetext import redact_url
 from bulkfetch.standing import (
+    ask_failed,
     declared,
     declares,
     in_the_way,
     is_as_promised,
+    is_edited,
     is_intact,
     may_be_intact,
     taken_by,
@@ -29,7 +31,7 @@ from bulkfetch.urls import origin_of, split_userinfo
 _CLOCK_SLACK = 1.0  # seconds; a file's time is taken from a coarser clock than ours
 _BOOT_SLACK = 60.0  # seconds; a clock may have been set between two boots
 _AFTER_CRASH = "verified after an unclean end"
-_FINISHED = (Status.FETCHED, Status.UNCHANGED)
+_ENDED = (Status.FETCHED, Status.UNCHANGED, Status.FAILED)
 _new = tuple.__new__  # one for every line, made in half the time
 _UNTOUCHED = tuple(Task._field_defaults.values())  # of the fields behind `origin`
 
@@ -55,6 +57,7 @@ class Planner:
         self._booted = boot_time()
         self._now = now
         self._index = 0
+        self.edited = 0  # files that were changed after they were fetched, and are to be replaced
 
     def plan(self, entries: Sequence[Entry]) -> list[Task | Outcome]:
         """Return, in order, a task for what must be fetched and an outcome for what need not or cannot be."""
@@ -98,7 +101,8 @@ class _Batch:
         self._owners = self._journal.find_paths(new)
         self._parts = self._journal.find_parts(list(paths))
         self._bare = self._store.bare_folders(paths.values()) if new else frozenset()
-        answers = self._journal.find_answers(list(paths)) if self._config.respect_cache else {}
+        asked = paths if self._config.respect_cache else [key for key, row in rows.items() if ask_failed(row)]
+        answers = self._journal.find_answers(list(asked)) if asked else {}
         self._revisits = Revisits(self._config, answers, self._planner._now())
         return [
             self._plan(entry, key, path, path_key) if failure is None else self._refuse(entry, failure, key)
@@ -187,9 +191,10 @@ class _Batch:
             return self._task(entry, key, path)
         if row is not None and self._is_kept(entry, row, found):
             held = self._revisits.held(entry, row, found)
-            if held is None:
+            if held is not None:
+                return self._task(entry, key, path)._replace(held=held, replace=True)
+            if row.state is not Status.FAILED:
                 return self._already(entry, row)
-            return self._task(entry, key, path)._replace(held=held, replace=True)
         return self._weigh(entry, self._task(entry, key, path), row, found)
 
     def _weigh(self, entry: Entry, task: Task, row: Row | None, found: os.stat_result) -> Task | Outcome:
@@ -213,6 +218,8 @@ class _Batch:
         if row is not None and (row.size is not None or (doubt and row.state is Status.PENDING)):
             if self._revisits.spares(entry, row, is_sure=is_sure):
                 return self._judge_foreign(entry, task)
+            if is_sure and is_edited(entry, row, found.st_size) and self._config.existing != "overwrite":
+                self._planner.edited += 1
             return task._replace(replace=True)  # ours, and no longer what the manifest asks for
         return self._judge_foreign(entry, task)
 
@@ -228,7 +235,7 @@ class _Batch:
 
     def _is_kept(self, entry: Entry, row: Row, found: os.stat_result) -> bool:
         """Say whether the file is surely the one an earlier run finished, and what the manifest promises."""
-        if row.state not in _FINISHED or row.needs_check or not stat.S_ISREG(found.st_mode):
+        if row.state not in _ENDED or row.needs_check or not stat.S_ISREG(found.st_mode):
             return False
         if row.size is None or not is_intact(row, found.st_size, found.st_mtime_ns):
             return False

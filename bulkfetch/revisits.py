@@ -1,4 +1,4 @@
-"""`--respect-cache`: which of the files that are there the server is asked about again."""
+"""Which of the files that are there the server is asked about again: `--respect-cache`, and failed asks."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from collections.abc import Mapping
 
 from bulkfetch.config import FetchConfig
 from bulkfetch.journal import Answer, Row
-from bulkfetch.models import Entry, Held, Task
+from bulkfetch.models import Entry, Held, Status, Task
 from bulkfetch.safetext import redact_url
-from bulkfetch.standing import is_as_promised
+from bulkfetch.standing import NOBODYS, is_as_promised
 
 _UNKNOWN = Answer(None, "")
-_NOBODYS = 1  # the time of a file that was another entry's, and is to be replaced
 
 
 class Revisits:
@@ -34,10 +33,12 @@ class Revisits:
 
         What is posted, or has a declared digest, does not change behind its URL.
         """
-        if not self._config.respect_cache or entry.request is not None or entry.digests:
+        has_failed = row.state is Status.FAILED  # the last ask: it is made again, whatever was fresh before
+        wants = self._config.respect_cache or has_failed
+        if not wants or entry.request is not None or entry.digests:
             return None
         answer = self._answers.get(row.key, _UNKNOWN)
-        if answer.fresh_until is not None and self._now < answer.fresh_until:
+        if not has_failed and answer.fresh_until is not None and self._now < answer.fresh_until:
             return None
         url = answer.final_url or redact_url(entry.urls[0])
         facts = (found.st_size, found.st_mtime_ns, row.digest, row.etag, row.last_modified)
@@ -63,4 +64,4 @@ class Revisits:
         """Say whether a file that is not the one on record is left to the user (fault K08)."""
         if not self._config.respect_cache or entry.digests or self._config.existing == "overwrite":
             return False
-        return is_sure and not row.needs_check and row.mtime_ns != _NOBODYS and is_as_promised(entry, row)
+        return is_sure and not row.needs_check and row.mtime_ns != NOBODYS and is_as_promised(entry, row)

@@ -161,6 +161,14 @@ class Run:
         if entries or self._intake.is_done != self._told_done:
             self._told_done = self._intake.is_done
             self._emit(events.Planned(self.summary.entries, self._declared, self._told_done))
+            if self._told_done and self._planner.edited:
+                self._tell_edited(self._planner.edited)
+
+    def _tell_edited(self, count: int) -> None:
+        """Say once what becomes of files that another program changed."""
+        changed = "1 file was" if count == 1 else f"{count:,} files were"
+        told = "changed after having been fetched, and will be replaced by what the server has"
+        self._emit(events.Notice(f"{changed} {told}; --respect-cache leaves such files as they are"))
 
     def _break_off(self, exc: BulkfetchError) -> None:
         """Take note that the manifest cannot be read on; what it has named is still fetched."""
@@ -333,6 +341,7 @@ class Run:
             self._settle(_fetched(task, attempt, attempt.done))
         elif step.failure is not None and (step.failure.kind == "stopped" or step.failure.fatal):
             self._keep_part(task.key, task.part)
+            self._put_back([task])
             if step.failure.fatal:
                 self.stop(step.failure.message)
         elif step.failure is not None:
@@ -450,7 +459,17 @@ class Run:
         end = time.monotonic() + _LET_GO
         while self._scheduler.active and (left := end - time.monotonic()) > 0:
             self._receive(self.inbox.take(left))
-        self._scheduler.drain()
+        self._put_back(self._scheduler.drain())
+        for origin in self._backlog.origins():
+            while tasks := self._backlog.take(origin, _REFILL):
+                self._put_back(tasks)
+
+    def _put_back(self, tasks: Sequence[Task]) -> None:
+        """Leave on record the files that the server was to be asked about."""
+        keys = [task.key for task in tasks if task.held is not None]
+        if keys:
+            self._journal.put_back(keys)
+            self._parts_dirty = True
 
 
 _new = tuple.__new__  # one for every file, made in a quarter of the time
@@ -463,6 +482,8 @@ def _fetched(task: Task, attempt: Attempt, done: Done) -> Outcome:
     status = _FETCHED if not done.kept else Status.SKIPPED if done.is_foreign else Status.UNCHANGED
     url = redact_url(entry.urls[0])
     final_url = url if attempt.url == entry.urls[0] else redact_url(attempt.url)
+    if not done.is_asked:
+        final_url = ""
     digest = done.digest and f"{done.algorithm}:{done.digest}"
     return _new(Outcome, (
         entry, status, task.path, url, final_url, done.size, task.received + attempt.received,

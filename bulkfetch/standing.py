@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from bulkfetch.errors import DestinationTaken, to_failure
 from bulkfetch.journal import PathOwner, Row
-from bulkfetch.models import Check, Entry, Failure
+from bulkfetch.models import Check, Entry, Failure, Status
 
+NOBODYS = 1  # the time of a file that was another entry's, and is to be replaced
 _MTIME_SLACK = 2_000_000_000  # nanoseconds; the coarsest file systems keep two seconds
 
 
@@ -18,6 +19,17 @@ def is_intact(row: Row, size: int, mtime_ns: int) -> bool:
 def may_be_intact(row: Row, size: int, mtime_ns: int) -> bool:
     """Say whether a file may be the one on record; hashing it tells where there is a digest."""
     return size == row.size and (bool(row.digest) or is_intact(row, size, mtime_ns))
+
+
+def ask_failed(row: Row) -> bool:
+    """Say whether asking about the file on record has failed."""
+    return row.state is Status.FAILED and row.size is not None
+
+
+def is_edited(entry: Entry, row: Row, size: int) -> bool:
+    """Say whether another program surely changed the file on record; one of the same size takes hashing."""
+    is_file = row.size is not None and row.mtime_ns != NOBODYS and not row.needs_check
+    return is_file and row.size != size and is_as_promised(entry, row)
 
 
 def is_as_promised(entry: Entry, row: Row) -> bool:

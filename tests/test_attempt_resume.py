@@ -436,6 +436,15 @@ def test_r25_a_file_that_changes_its_version_all_the_time_is_told(server, attemp
     assert (second.part.offset, second.part.validator) == (CUT, '"b"')
 
 
+def test_r25_a_server_that_ignores_the_range_is_not_taken_for_another_version(server, attempts):
+    server.add("/a", body=DATA, etag=ETAG, cut=CUT, ranges="ignore")
+    first = attempts.fetch(server.url("/a"))
+    second = attempts.go_on(server.url("/a"), first.part)
+    told = f"ended early after {CUT} of {len(DATA)} bytes; the server ignored the range and began again"
+    assert_failed(second, "truncated", told, retryable=True)
+    assert second.part.offset == CUT
+
+
 def test_r25_validators_that_differ_between_mirrors_with_the_same_bytes(server, attempts):
     server.add("/a", body=DATA, etag=['"a"', '"b"'], first=[{"cut": CUT}])
     first = attempts.fetch(server.url("/a"))

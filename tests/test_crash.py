@@ -210,7 +210,7 @@ def test_an_entry_that_failed_keeps_the_good_file_from_before(server, dest, tmp_
     rows = tmp_path / "a.jsonl"
     rows.write_text(json.dumps({"url": server.url("/a.bin"), "size": 7}))
     assert fetch(dest, rows) == {"a.bin": ("failed", "")}
-    assert fetch(dest, bare) == {"a.bin": ("unchanged", "verified")}
+    assert fetch(dest, bare) == {"a.bin": ("unchanged", "the same bytes came")}
     assert fetch(dest, bare) == {"a.bin": ("skipped", "already fetched")}
 
 

@@ -94,6 +94,49 @@ def test_retries_are_told_with_their_waits(server, explained):
     assert "fetched (4 attempts, 1.0 kB received" in text or "fetched (4 attempts, 1000 B received" in text
 
 
+def test_the_last_attempt_is_listed_beside_those_of_an_earlier_run(server, explained, tmp_path):
+    server.add("/a", status=500)
+    explained("/a", options=("--retries", "1"))
+    server.add("/a", status=404)
+    text = explained("/a", options=("--retries", "0"))
+    first, _, second = text.partition("  run 2\n")
+    assert first.count("attempt ") == 2
+    assert "  run 1\n" in first
+    assert "attempt 1: failed, not-found: the server answered 404" in second
+    assert "attempt 2" not in second
+
+
+def test_an_attempt_keeps_the_number_of_its_run_while_later_ones_have_nothing_to_do(server, explained):
+    server.add("/a", body=b"x", first=[{"status": 500}])
+    explained("/a", options=("--retries", "0"))
+    explained("/a")
+    text = explained("/a")
+    assert "  run 2\n" in text
+    assert "attempt 1: fetched" in text.partition("  run 2\n")[2]
+    assert "run 3" not in text
+
+
+def test_an_earlier_end_is_listed_while_a_new_run_goes_on(
+    server, explained, tmp_path, start_bulkfetch, command
+):
+    server.add("/a", status=404)
+    explained("/a")
+    server.add("/a", body=b"x", at={0: 60.0})
+    start_bulkfetch("get", server.url("/a"), "-d", tmp_path / "out")
+    server.wait_for_hits("/a", 2)
+    text = command("explain", tmp_path / "out", server.url("/a")).stdout
+    assert "  run 1\n" in text
+    assert "attempt 1: failed, not-found" in text
+    assert "\n  pending" in text
+
+
+def test_an_outcome_without_an_attempt_lists_none(server, explained, tmp_path):
+    server.add("/a", body=b"x")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a").write_bytes(b"mine")
+    assert "attempt 1" not in explained("/a")
+
+
 def test_a_plain_success_is_told_from_its_own_record(server, explained, tmp_path):
     server.add("/a", body=b"x")
     text = explained("/a")

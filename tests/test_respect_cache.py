@@ -117,6 +117,13 @@ ANSWERS: list[tuple[list[tuple[str, Any]], bool]] = [  # numbers are seconds fro
     ([("Expires", -HOUR)], False),
     ([("Expires", HOUR)], True),
     ([("Expires", "0")], False),
+    ([("Expires", "Sun, 06 Nov 2044 08:49:37 +0200")], False),
+    ([("Expires", "06 Nov 2044 08:49:37 GMT")], False),
+    ([("Expires", "Sunday, 06-Nov-44 08:49:37 GMT")], True),
+    ([("Expires", "Sun Nov  6 08:49:37 2044")], True),
+    ([("Cache-Control", "max-age=3600"), ("Vary", "*")], False),
+    ([("vary", "Accept, *"), ("Expires", HOUR)], False),
+    ([("Cache-Control", "max-age=3600"), ("Vary", "Accept-Encoding")], True),
     ([("Expires", HOUR), ("Cache-Control", "max-age=0")], False),
     ([("Expires", -HOUR), ("Cache-Control", "max-age=3600")], True),
 ]
@@ -520,6 +527,21 @@ def test_plan_says_what_would_be_asked_and_asks_nothing(server, get, command, de
     assert "whether the file that is there has changed" in told
     assert "replaces" not in told
     assert len(server.requests) == 2
+
+
+def test_plan_does_not_promise_to_ask_about_a_file_that_was_edited(server, get, command, dest):
+    server.add("/a.bin", body=OLD, etag='"1"')
+    url = server.url("/a.bin")
+    get(url)
+    (dest / "a.bin").write_bytes(OLD.swapcase())
+    shown = command("plan", url, "-d", dest, "--respect-cache").stdout
+    assert "1  changed on disk: to hash, and asked about if as recorded\n" in shown
+    assert "stale" not in shown
+    told = command("plan", "--explain", url, "-d", dest, "--respect-cache").stdout
+    assert "if it is as recorded, the server is asked" in told
+    assert "left to --existing" in told
+    assert get(url)[1]["a.bin"]["status"] == "skipped"
+    assert len(server.requests) == 1
 
 
 def test_explain_says_that_nothing_had_changed(server, get, command, dest):

@@ -116,7 +116,7 @@ def verify(dest: str) -> int:
     good = bad = size = 0
     with open_journal(dest) as journal:
         for row in journal.recorded():
-            if row.state is Status.FAILED and store.find(row.path) is None:
+            if row.state in (Status.FAILED, Status.PENDING) and store.find(row.path) is None:
                 continue
             if problem := _compare(store, row):
                 bad += 1

@@ -147,7 +147,10 @@ def _count(tally: _Tally, planned: Task | Outcome) -> None:
 def _count_task(tally: _Tally, task: Task) -> None:
     tally.size += (task.entry.size or 0) if task.held is None else 0
     tally.hosts[task.origin] += 1
-    if task.held is not None:
+    if task.held is not None and task.check is not None:
+        spared = "" if task.check.spares else ", else fetched again"
+        tally.counts[f"changed on disk: to hash, and asked about if as recorded{spared}"] += 1
+    elif task.held is not None:
         tally.counts["stale: would ask whether it changed"] += 1
     elif task.check is not None:
         tally.counts["to check"] += 1
@@ -214,7 +217,11 @@ def _explain_task(planned: Task) -> None:
         click.echo(f"resumes at   {planned.part.offset} of {planned.part.total or 'unknown'} bytes")
     if planned.check is not None:
         click.echo("first        the file that is there is checked")
-    if planned.held is not None:
+    if planned.held is not None and planned.check is not None:
+        click.echo("then         if it is as recorded, the server is asked whether it has changed")
+        if planned.check.spares:
+            click.echo("             else it is yours, and left to --existing")
+    elif planned.held is not None:
         click.echo("stale        the server is asked whether the file that is there has changed")
     elif planned.replace and planned.check is None:
         click.echo("replaces     the file that is there")

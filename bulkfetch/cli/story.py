@@ -53,7 +53,7 @@ def explain(dest: str, url: str) -> int:
 def _show(story: EntryStory, *, goes_on: bool) -> None:
     click.echo(f"{clean(story.url)}\n  destination  {clean(story.path)}")
     run = 0
-    for row in story.rows or _only_attempt(story):
+    for row in (*story.rows, *_only_attempt(story)):
         if row.run != run:
             run = row.run
             click.echo(f"  run {run}")
@@ -84,11 +84,12 @@ def _show_row(row: AttemptRow) -> None:
 
 
 def _only_attempt(story: EntryStory) -> list[AttemptRow]:
-    """Return the attempt of an entry that needed no other: the entry's own record has all of it."""
+    """Return the attempt of an end that needed no other: the entry's own record has all of it."""
     from bulkfetch.journal import AttemptRow
 
-    if story.attempts != 1 or story.finished is None:
+    is_told = any(row.run == story.run for row in story.rows)
+    if story.attempts != 1 or story.finished is None or is_told:
         return []
-    what = story.reason or story.state
-    url = story.final_url or story.url
-    return [AttemptRow(b"", 1, url, what, story.received, story.seconds, time=story.finished)]
+    what = f"failed, {story.reason}" if story.has_failed else story.reason or "fetched"
+    facts = (story.final_url or story.url, what, story.received, story.seconds)
+    return [AttemptRow(b"", 1, *facts, run=story.run, time=story.finished)]

@@ -40,9 +40,11 @@ class EntryStory(NamedTuple):
     attempts: int
     seconds: float
     finished: float | None  # Unix time
+    has_failed: bool  # at its last end
     reason: str  # of a failure, or for having skipped it
     kept: int  # bytes of a part that would be continued
     rows: tuple[AttemptRow, ...]
+    run: int  # of its last end
     open_run: int  # which left it pending and has recorded no end of its own; 0: none
 
 
@@ -63,18 +65,21 @@ def find_stories(database: Database, url: str) -> Iterator[EntryStory]:
     """Yield every entry of a URL, given as the journal stores it."""
     query = (
         "SELECT key, path, state, final_url, received, attempts, seconds, finished, kind, message,"
+        " (SELECT max(id) FROM runs WHERE runs.started <= entries.finished),"  # its own is of who saw it last
         " (SELECT id FROM runs WHERE id = run AND state = 'pending' AND runs.finished IS NULL)"
         " FROM entries WHERE url = ? ORDER BY id"
     )
     for values in database.fetch(query, (url,)):
-        key, path, state, final_url, received, attempts, seconds, finished, kind, message, open_run = values
+        key, path, state, final_url, received, attempts, seconds, finished, kind, message, run, open_run = (
+            values
+        )
         reason = ": ".join(str(text) for text in (kind, message) if text)
         parts = database.fetch('SELECT "offset" FROM parts WHERE key = ?', (key,))
         yield EntryStory(
             url, str(path), str(state), _text(final_url), _number(received), _number(attempts),
-            float(_number(seconds)), finished if isinstance(finished, float) else None, reason,
-            _number(parts[0][0]) if parts else 0, tuple(_find_rows(database, key)),
-            _number(open_run),
+            float(_number(seconds)), finished if isinstance(finished, float) else None, kind is not None,
+            reason, _number(parts[0][0]) if parts else 0, tuple(_find_rows(database, key)),
+            _number(run), _number(open_run),
         )  # fmt: skip
 
 

@@ -213,13 +213,21 @@ class Journal(Reading):
         kept = [outcome for outcome in outcomes if outcome.key]
         numbers = self._names.find_or_add([outcome.key for outcome in kept])
         finished = [outcome for outcome in kept if outcome.status in _FINISHED]
-        values = [finished_values(outcome, numbers[outcome.key], run, now) for outcome in finished]
-        self._database.write_many(schema.SETTLE_FINISHED, values)
+        checked = [outcome for outcome in finished if not outcome.final_url]
+        answered = finished if not checked else [outcome for outcome in finished if outcome.final_url]
+        for statement, some in ((schema.SETTLE_FINISHED, answered), (schema.SETTLE_CHECKED, checked)):
+            values = [finished_values(outcome, numbers[outcome.key], run, now) for outcome in some]
+            self._database.write_many(statement, values)
         others = [outcome for outcome in kept if outcome.status not in _FINISHED]
         values = [other_values(outcome, numbers[outcome.key], run, now) for outcome in others]
         self._database.write_many(schema.SETTLE_OTHER, values)
         if finished and self._has_parts:
             self._database.write_many(schema.DROP_PARTS, [(outcome.key,) for outcome in finished])
+
+    def put_back(self, keys: Collection[bytes]) -> None:
+        """Have pending entries, whose files are there, end as they did before this run."""
+        numbers = self._names.find(keys).values()
+        self._database.write_many(schema.PUT_BACK, [(number,) for number in numbers])
 
     def add_attempt(self, row: AttemptRow) -> None:
         """Record an attempt that was not all there was to its entry."""

@@ -99,10 +99,10 @@ FINISHED = (
     f"SELECT id, {_ROW} FROM entries"
     " WHERE id > ? AND id <= ? AND state IN ('fetched', 'unchanged') ORDER BY id LIMIT ?"
 )
-# A failure since then changes nothing about the file.
+# A failure since then changes nothing about the file, nor does a request until its answer is there.
 RECORDED = (
     f"SELECT id, {_ROW} FROM entries WHERE id > ? AND id <= ? AND (state IN ('fetched', 'unchanged')"
-    " OR (state = 'failed' AND owns = 1 AND digest IS NOT NULL)) ORDER BY id LIMIT ?"
+    " OR (state IN ('failed', 'pending') AND owns = 1 AND digest IS NOT NULL)) ORDER BY id LIMIT ?"
 )
 FAILED = (
     "SELECT id, url, path, kind, status_code, message, attempts, entry FROM entries"
@@ -121,6 +121,16 @@ SETTLE_FINISHED = _upsert(
     f"{_RESULT} final_url {_FACTS} message",
     ", kind = NULL, status_code = NULL",
 )
+# No server was asked: what its last answer said holds for the same bytes, and for no others.
+SETTLE_CHECKED = _upsert(
+    f"id key path url {_RESULT} final_url {_FACTS} message",
+    f"{_RESULT} size digest mtime_ns written message",
+    ", kind = NULL, status_code = NULL"
+    + "".join(
+        f", {name} = CASE WHEN digest = excluded.digest THEN {name} ELSE excluded.{name} END"
+        for name in ("final_url", "etag", "last_modified", "fresh_until")
+    ),
+)
 SETTLE_OTHER = _upsert(
     f"id key path url {_RESULT} final_url {_FAILURE}",
     f"{_RESULT} {_FAILURE}",
@@ -130,6 +140,14 @@ SETTLE_OTHER = _upsert(
 TAKE_OVER = (
     "UPDATE entries SET size = coalesce((SELECT size FROM entries WHERE id = ?), 0), mtime_ns = 1,"
     " digest = NULL, etag = NULL, last_modified = NULL, fresh_until = NULL WHERE id = ?"
+)
+# What broke off has changed nothing: the last end of the entry still holds.
+PUT_BACK = Many(
+    "UPDATE entries SET state = CASE WHEN kind IS NOT NULL THEN 'failed'"
+    " WHEN message IS NULL THEN 'fetched' ELSE 'unchanged' END"
+    " WHERE state = 'pending' AND size IS NOT NULL AND id IN (",
+    "?",
+    ")",
 )
 TOUCH = Many("UPDATE entries SET run = ? WHERE id IN (", "?", ")")
 DROP_PARTS = Many("DELETE FROM parts WHERE key IN (", "?", ")")

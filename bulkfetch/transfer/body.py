@@ -51,6 +51,7 @@ class Body:
     _is_current = False  # the part holds the version of the file that the answer tells of
     _next_event = 0.0
     _reported = 0  # bytes of the part at the last event
+    _is_ignored = False  # the same version came from byte 0 on, although only its rest was asked for
     _restarted_from = 0  # bytes an earlier attempt had stored and this one threw away
     _durable = 0  # bytes of the part that were synced
     _small = 0  # answers that brought less than real progress
@@ -264,6 +265,7 @@ class Body:
         check_html(head, first, self._task, self._policy, is_resuming=self._offset > 0)
         if self._part is not None:
             self._restarted_from = self._offset
+            self._is_ignored = plan.validator == self._validator
             self._durable = 0
             self._part.restart()
             self._digests = self.new_digests()
@@ -292,6 +294,8 @@ class Body:
     def _progress(self, plan: BodyPlan) -> str:
         text = f"{self._offset} bytes" if plan.size is None else f"{self._offset} of {plan.size} bytes"
         if self._restarted_from:  # fault R25
+            if self._is_ignored:
+                return f"{text}; the server ignored the range and began again at byte 0"
             return f"{text}; the {self._restarted_from} stored before belong to another version of the file"
         return text
 

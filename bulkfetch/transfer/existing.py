@@ -37,7 +37,7 @@ def _judge_other(task: Task, spares: bool, context: Context) -> Task | Done:
         return task._replace(check=None, held=None)
     if context.config.existing == "fail":
         raise errors.DestinationTaken(_FOREIGN)
-    return Done(found.st_size, "", kept=_FOREIGN, is_foreign=True)
+    return Done(found.st_size, "", kept=_FOREIGN, is_foreign=True, is_asked=False)
 
 
 def _compare(task: Task, context: Context) -> Done | None:
@@ -58,4 +58,5 @@ def _compare(task: Task, context: Context) -> Done | None:
     if any(digests.hexdigest(name) != wanted for name, wanted in check.digests):
         return None
     digest = "" if config.digest == "none" else digests.hexdigest(config.digest)
-    return Done(found.st_size, digest, config.digest, mtime_ns=found.st_mtime_ns, kept=check.reason)
+    facts = (found.st_size, digest, config.digest)
+    return Done(*facts, mtime_ns=found.st_mtime_ns, kept=check.reason, is_asked=False)

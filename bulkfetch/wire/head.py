@@ -27,12 +27,12 @@ _FIELD = re.compile(rf"({_TOKEN}+):[ \t]*(.*)", re.DOTALL)
 _DATE = "([A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT)"
 _READ = (
     "date|content-|last-modified|etag|connection|transfer-encoding|location|retry-after|set-cookie"
-    "|accept-ranges|ratelimit|x-rate|cache-control|expires|age:"
+    r"|accept-ranges|ratelimit|x-rate|cache-control|expires|age:|vary:[^\r]*\*"
 )
 _ANY = rf"{_TOKEN}++:[\t\x20-\x7e\x80-\xff]*+"
 _LINES = (
     # Settles most of what nobody reads by its first letter.
-    rf"(?![CDELRTcdelrt]|[Ss][Ee][Tt]|[Xx]-[Rr]|(?i:accept-ranges|age:)){_ANY}",
+    rf"(?![CDELRTcdelrt]|[Ss][Ee][Tt]|[Xx]-[Rr]|(?i:accept-ranges|age:|vary:[^\r]*\*)){_ANY}",
     rf"[Dd]ate:(?(2)(?!)) *+{_DATE}[ \t]*+",  # (?(2)(?!)): no second one here
     r"[Cc]ontent-[Ll]ength:(?(3)(?!)) *+([0-9]{1,18})[ \t]*+",
     rf"[Ll]ast-[Mm]odified:(?(4)(?!)) *+{_DATE}[ \t]*+",
