@@ -766,10 +766,10 @@ def test_precedence():
     assert where(found, url, "per_host") == ("99", '--insecure, [host."h.org"]')
     assert where(found, "https://i.org/", "per_host") == ("9", "--per-host")
     assert where(found, url, "retries") == ("8", "$BULKFETCH_RETRIES")
-    assert where(found, url, "backoff") == ("2", "a.toml, line 2, [defaults]")
-    assert where(found, url, "max_wait") == ("3", 'b.toml, line 3, [host."h.org"]')
-    assert where(found, "https://i.org/", "max_wait") == ("2", "b.toml, line 6, [defaults]")
-    assert where(found, url, "idle_timeout") == ("5", "configuration")
+    assert where(found, url, "backoff") == ("2s", "a.toml, line 2, [defaults]")
+    assert where(found, url, "max_wait") == ("3s", 'b.toml, line 3, [host."h.org"]')
+    assert where(found, "https://i.org/", "max_wait") == ("2s", "b.toml, line 6, [defaults]")
+    assert where(found, url, "idle_timeout") == ("5s", "configuration")
     assert where(found, url, "strict") == ("no", "default")
     assert found.for_url(url).idle_timeout == 5.0
 
@@ -848,7 +848,7 @@ def test_explained_defaults():
     assert shown["proxy"] == "as the whole run"
     assert shown["retry_statuses"] == "the usual ones"
     assert shown["retry_methods"] == "GET HEAD"
-    assert shown["idle_timeout"] == "60"
+    assert shown["idle_timeout"] == "60s"
     assert shown.keys() == HostPolicy.__dataclass_fields__.keys() - {"headers", "params"}
 
 

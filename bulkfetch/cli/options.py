@@ -16,6 +16,7 @@ from bulkfetch.safetext import register_secret, sounds_secret
 
 Command = Callable[..., Any]
 SETTINGS = {"auto_envvar_prefix": "BULKFETCH"}  # $BULKFETCH_PER_HOST stands for --per-host; others are named
+CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
 _SOURCES = (
     click.argument("sources", nargs=-1, metavar="[SOURCE]..."),
@@ -79,13 +80,13 @@ def build_config(options: dict[str, Any]) -> FetchConfig:
     known.update(max_failures=count, max_failures_percent=percent)
     agent = options.get("user_agent")
     known["user_agent"] = f"{USER_AGENT} ({agent})" if agent else USER_AGENT
-    known["ca_bundle"] = options.get("ca_bundle") or _first_variable(
-        "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"
-    )
+    known["ca_bundle"] = options.get("ca_bundle")
+    if known["ca_bundle"] is None and (name := first_set(*CA_VARIABLES)):
+        known["ca_bundle"] = os.environ[name]
     proxy = options.get("proxy")
     if proxy is None and not known["untrusted"]:
         known["proxies"] = _environment_proxies()
-        known["no_proxy"] = _first_variable("no_proxy", "NO_PROXY") or ""
+        known["no_proxy"] = os.environ.get(first_set("no_proxy", "NO_PROXY"), "")
     else:
         known["proxies"] = () if proxy in (None, "none") else (("all", proxy),)
     for name, value in known.get("headers", ()):
@@ -105,8 +106,9 @@ def _environment_proxies() -> tuple[tuple[str, str], ...]:
     return tuple(getproxies_environment().items())
 
 
-def _first_variable(*names: str) -> str | None:
-    return next((value for name in names if (value := os.environ.get(name))), None)
+def first_set(*names: str) -> str:
+    """Return the first of these variables that says something, or ""."""
+    return next(filter(os.environ.get, names), "")
 
 
 def _add(command: Command, options: tuple[Callable[[Command], Command], ...]) -> Command:

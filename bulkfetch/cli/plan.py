@@ -12,8 +12,9 @@ from typing import Any
 
 import click
 
+from bulkfetch.cli.holding import holding_lines
 from bulkfetch.cli.options import build_config
-from bulkfetch.cli.policies import build_policies, noted, tell_unmatched
+from bulkfetch.cli.policies import build_policies, given_options, noted, tell_unmatched
 from bulkfetch.cli.sources import Sources
 from bulkfetch.config import FetchConfig
 from bulkfetch.formatting import format_number_of, format_size
@@ -69,7 +70,7 @@ def show_plan(options: dict[str, Any]) -> int:
             _count(tally, planned)
             if wanted is not None and (is_alone or wanted in planned.entry.urls):
                 found = True
-                _explain(planned, policies)
+                _explain(planned, config, policies)
     if wanted is None:
         _print(tally, config)
         if not options.get("quiet"):
@@ -193,7 +194,7 @@ def _print_rows(rows: list[str], total: int) -> None:
         click.echo(f"  ... and {total - len(rows):,} more")
 
 
-def _explain(planned: Task | Outcome, policies: Policies) -> None:
+def _explain(planned: Task | Outcome, config: FetchConfig, policies: Policies) -> None:
     click.echo(f"entry        {_where(planned.entry)}")
     click.echo(f"destination  {planned.path}")
     if isinstance(planned, Outcome):
@@ -201,10 +202,9 @@ def _explain(planned: Task | Outcome, policies: Policies) -> None:
         click.echo(f"outcome      {planned.status}: {why}")
     else:
         _explain_task(planned)
-    click.echo("what holds for it, and where that is said:")
     url = planned.url if isinstance(planned, Task) else split_userinfo(planned.entry.urls[0])[0]
-    for row in policies.explain(url):
-        click.echo(f"  {row.key:<16} {row.shown:<28} {row.where}")
+    for line in holding_lines(url, planned.entry, config, policies, given_options()):
+        click.echo(line)
 
 
 def _explain_task(planned: Task) -> None:
