@@ -30,12 +30,12 @@ _SOURCES = (
 )  # fmt: skip
 
 _POLICY = (
-    click.option("-j", "--jobs", type=COUNT, default=16, help="Worker threads (default 16); auto: as many as pay, at most 64."),
-    click.option("--per-host", type=COUNT, default=6, help="Connections per host (default 6); auto: as many as pay, at most 16."),
+    click.option("-j", "--jobs", type=COUNT, metavar="N|auto", default=16, help="Worker threads (default 16); auto: as many as pay, at most 64."),
+    click.option("--per-host", type=COUNT, metavar="N|auto", default=6, help="Connections per host (default 6); auto: as many as pay, at most 16."),
     click.option("--rate", type=RATE, help="Requests of the whole run, e.g. 50/s (default: none)."),
     click.option("--host-rate", type=RATE, help="Requests per host, e.g. 5/s, 100/m (default: none)."),
     click.option("--limit-rate", type=SIZE, help="Bytes per second for the whole run, e.g. 20M (default: none)."),
-    click.option("--segments", type=COUNT, default=1, help="Ranges in flight for one large file, within --per-host; or auto (default 1)."),
+    click.option("--segments", type=COUNT, metavar="N|auto", default=1, help="Ranges in flight for one large file, within --per-host; or auto (default 1)."),
     click.option("--retries", type=click.IntRange(0, 99), default=5, help="Further attempts per entry after the first (default 5)."),
     click.option("--backoff", type=DURATION, default=1.0, help="Base of the full-jitter exponential back-off (default 1; cap 60)."),
     click.option("--max-wait", type=DURATION, default=3600.0, help="Longest Retry-After obeyed within a run (default 3600)."),
