@@ -157,3 +157,11 @@ def test_help_shows_auto_as_it_is_typed(run_bulkfetch):
     shown = run_bulkfetch("get", "--help").stdout
     assert "--jobs N|auto" in shown
     assert "AUTO" not in shown
+
+
+def test_status_says_what_jobs_auto_came_to(server, tmp_path, run_bulkfetch):
+    server.add("/a", body=b"x")
+    assert run_bulkfetch("get", server.url("/a"), "-d", tmp_path, "--jobs", "auto").returncode == 0
+    assert "--jobs auto came to 16 workers in the last run" in run_bulkfetch("status", tmp_path).stdout
+    assert run_bulkfetch("get", server.url("/a"), "-d", tmp_path).returncode == 0
+    assert "auto" not in run_bulkfetch("status", tmp_path).stdout
