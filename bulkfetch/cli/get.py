@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bulkfetch.fetcher import Fetcher
 
 _SILENT = ("json", "none")  # kinds of progress without plain lines
+_VARIABLES = "$BULKFETCH_PER_HOST stands for --per-host, and so on for every option; what is typed goes before it."
 GET_EXAMPLES = """\b
 Examples:
   bulkfetch get urls.txt -d data
@@ -47,7 +48,7 @@ Examples:
 @click.command(
     context_settings=SETTINGS,
     short_help="Fetch everything a list names.",
-    help=f"{GET_EXAMPLES}\nFetch everything. SOURCE is a URL, a manifest file, or - for standard input.",
+    help=f"{GET_EXAMPLES}\nFetch everything. SOURCE is a URL, a manifest file, or - for standard input.\n\n{_VARIABLES}",
 )
 @source_options
 @click.option(
@@ -98,7 +99,7 @@ def get(**options: Any) -> int:  # fmt: skip
 @click.command(
     context_settings=SETTINGS,
     short_help="Show what get would do.",
-    help=f"{PLAN_EXAMPLES}\nShow what `get` would do, without fetching a body.",
+    help=f"{PLAN_EXAMPLES}\nShow what `get` would do, without fetching a body.\n\n{_VARIABLES}",
 )
 @source_options
 @policy_options
