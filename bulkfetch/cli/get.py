@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from bulkfetch.fetcher import Fetcher
 
 _SILENT = ("json", "none")  # kinds of progress without plain lines
-_VARIABLES = "$BULKFETCH_PER_HOST stands for --per-host, and so on for every option; what is typed goes before it."
+_VARIABLES = (
+    "$BULKFETCH_PER_HOST stands for --per-host, and so on for every option; what is typed goes before it."
+)
 GET_EXAMPLES = """\b
 Examples:
   bulkfetch get urls.txt -d data
