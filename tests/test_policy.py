@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bulkfetch import auth
@@ -36,8 +36,6 @@ from bulkfetch.policy.patterns import parse_pattern
 from bulkfetch.quantities import parse_duration, parse_rate, parse_size
 from bulkfetch.secrets import Secret
 from bulkfetch.urls import origin_of
-
-relaxed = settings(deadline=None)  # a busy machine is no failure
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "policy.toml"
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX modes")
@@ -154,7 +152,6 @@ def test_from_general_to_specific():
     assert parse_pattern("https://h/a").rank < parse_pattern("https://h/a/b").rank
 
 
-@relaxed
 @given(st.text())
 def test_any_text_is_a_pattern_or_refused(text):
     try:
@@ -672,7 +669,6 @@ def paths(table, base=()):
             yield from paths(value, (*base, key))
 
 
-@relaxed
 @given(
     st.lists(st.sampled_from([*LINES.splitlines(), "[x]", "y.z = 1", "w = [[", "]]", '"q" = {a = 1}', "'''"]))
 )
@@ -991,7 +987,6 @@ def test_no_quantities(parse, text):
         parse(text)
 
 
-@relaxed
 @given(st.text(), st.sampled_from([parse_size, parse_rate, parse_duration]))
 def test_any_text_is_a_quantity_or_refused(text, parse):
     try:
