@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from bulkfetch._version import __version__
 from bulkfetch.checksums import ALGORITHMS
 from bulkfetch.errors import UsageError
+from bulkfetch.settings import read_setting
 
 EXISTING = ("skip", "verify", "overwrite", "fail")
 TRANSPORTS = ("auto", "requests", "fast")
@@ -31,7 +32,7 @@ _BOUNDS: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
         "be more than 0",
     ),
     (
-        ("retries", "backoff", "max_wait", "min_speed", "max_failures", "max_size"),
+        ("retries", "backoff", "backoff_cap", "max_wait", "min_speed", "max_failures", "max_size"),
         lambda value: value >= 0,
         "not be less than 0",
     ),
@@ -40,7 +41,10 @@ _BOUNDS: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class FetchConfig:
-    """How a run behaves; built once, passed whole. Sizes in bytes, times in seconds, rates per second."""
+    """How a run behaves; built once, passed whole. Sizes in bytes, times in seconds, rates per second.
+
+    Sizes, times and rates may be given as text too, as the command line takes them: "20M", "10m", "5/s".
+    """
 
     dest: str | Path = "."
     layout: str = "flat"  # flat | tree | a template such as "{host}/{stem}{ext}"
@@ -80,6 +84,14 @@ class FetchConfig:
     auth: Any = field(default=None, repr=False)  # host -> requests auth object
     trace: bool = False  # an event for every request and answer, secrets removed
     window: int = 8192  # tasks held in memory
+
+    def __post_init__(self) -> None:
+        """Read what a program gave as text; raises `UsageError` for a value of a wrong type."""
+        for known in fields(self):
+            value = getattr(self, known.name)
+            if value is not known.default:
+                given = None if value is None and known.default is None else read_setting(known.name, value)
+                object.__setattr__(self, known.name, given)
 
     @property
     def most_jobs(self) -> int:

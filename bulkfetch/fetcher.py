@@ -179,6 +179,7 @@ class Fetcher:
         journal.begin_run()
         self._store.sweep(journal.all_tokens())
         scheduler = _make_scheduler(config, self._policies)
+        crew = AutoLimit(_FIRST_JOBS, config.most_jobs) if self.config.jobs == AUTO else None
         run = Run(
             config,
             journal=journal,
@@ -189,7 +190,7 @@ class Fetcher:
             stop=stop,
             emit=self._emit if self._displays or self._on_event else None,
             refresh=self._refresh,
-            crew=AutoLimit(_FIRST_JOBS, config.most_jobs) if self.config.jobs == AUTO else None,
+            crew=crew,
         )
         kind = TracedLease if config.trace else Lease
         buckets = Buckets(config.limit_rate, stop)
@@ -218,7 +219,7 @@ class Fetcher:
                 yield from run.outcomes(entries, engine)
         finally:
             if os.getpid() == self._owner:  # else a forked child drops what is its parent's (fault K11)
-                self._conclude(journal, summary, scheduler)
+                self._conclude(journal, summary, scheduler, crew)
 
     def _affordable(self) -> FetchConfig:
         """Return the configuration with as many workers as there may be open files for (fault X06)."""
@@ -229,12 +230,16 @@ class Fetcher:
         self._notices.append(f"{jobs} workers, not {config.most_jobs}: no more files may be open (ulimit -n)")
         return replace(config, jobs=jobs)
 
-    def _conclude(self, journal: Journal, summary: Summary, scheduler: Scheduler) -> None:
+    def _conclude(
+        self, journal: Journal, summary: Summary, scheduler: Scheduler, crew: AutoLimit | None
+    ) -> None:
         if self._stop_reason and not summary.complete:
             summary.stopped = summary.stopped or self._stop_reason
             summary.signal = self._stop_signal
         try:
             record = {**summary.to_record(), "hosts": describe(scheduler.governed())}
+            if crew is not None:
+                record["jobs"] = crew.limit
             journal.finish_run(clean=summary.complete, summary=record)
         finally:
             self._emit(events.RunFinished(summary))

@@ -208,7 +208,7 @@ class HostSlot:
             return failure
         self.denials += 1
         what = "the proxy" if is_proxy else str(self.origin)
-        text = f"{what} refuses the credentials configured for it: {failure.message}"
+        text = f"{what} refuses the credentials it was sent: {failure.message}"
         if self.denials >= _MOST_DENIALS:
             told = f"{text}, {self.denials} times in a row: nothing more is asked of this host"
             self._refuse(Failure("auth", told, status), float("inf"))
@@ -271,10 +271,10 @@ class HostSlot:
             self._defer("allows one request in", crawl_delay, now)
 
     def is_governed(self) -> bool:
-        """Say whether the host has wished for anything, or how it is asked was found out."""
+        """Say whether the host has wished for anything, has a rate, or how it is asked was found out."""
         wished = self.allowance is not None or self.refusal is not None or self.spacing > self.limits.spacing
         is_found = self.auto is not None or self.limit < self.limits.per_host
-        return wished or bool(self.refusals) or is_found
+        return wished or bool(self.refusals) or is_found or self.limits.spacing > 0
 
     def keep_account(self, now: float) -> Allowance:
         """Begin to count requests against a limit that the host has told for the first time."""

@@ -12,6 +12,7 @@ from bulkfetch.config import FetchConfig
 from bulkfetch.errors import DestinationTaken, LineError, PathRefused, to_failure
 from bulkfetch.journal import Interruption, Journal, PathOwner, PendingRow, Row, boot_time
 from bulkfetch.models import NO_PART, Check, Entry, Failure, Outcome, Status, Task
+from bulkfetch.nesting import NeededFolders, folders_above
 from bulkfetch.revisits import Revisits
 from bulkfetch.safetext import redact_url
 from bulkfetch.standing import (
@@ -20,8 +21,10 @@ from bulkfetch.standing import (
     declares,
     in_the_way,
     is_as_promised,
+    is_below,
     is_edited,
     is_intact,
+    is_needed_as_folder,
     may_be_intact,
     taken_by,
 )
@@ -58,6 +61,7 @@ class Planner:
         self._now = now
         self._index = 0
         self.edited = 0  # files that were changed after they were fetched, and are to be replaced
+        self._folders = NeededFolders()
 
     def plan(self, entries: Sequence[Entry]) -> list[Task | Outcome]:
         """Return, in order, a task for what must be fetched and an outcome for what need not or cannot be."""
@@ -86,6 +90,7 @@ class _Batch:
         self._is_quiet = planner._journal.interrupted is None  # every earlier run ended as it should
         self._entries = entries
         self._index = index
+        self._folders = planner._folders
         self.pending: list[PendingRow] = []
         self.touched: list[bytes] = []
         self._taken: dict[str, bytes] = {}  # collision key -> entry key, within this batch
@@ -98,7 +103,8 @@ class _Batch:
         paths = {key: path for key, path, _, failure in wanted if failure is None}
         self._rows = rows = self._journal.find(paths, paths)
         new = [path_key for key, _, path_key, _ in wanted if (row := rows.get(key)) is None or not row.owns]
-        self._owners = self._journal.find_paths(new)
+        folders = self._folders.unknown_above(path_key for *_, path_key, _ in wanted)
+        self._owners = self._journal.find_paths([*new, *folders])
         self._parts = self._journal.find_parts(list(paths))
         self._bare = self._store.bare_folders(paths.values()) if new else frozenset()
         asked = paths if self._config.respect_cache else [key for key, row in rows.items() if ask_failed(row)]
@@ -135,6 +141,10 @@ class _Batch:
             if isinstance(settled, Failure):
                 return self._refuse(entry, settled, key)
             path, path_key, holder = settled
+        if (clash := self._clash(path, path_key)) is not None:
+            return self._refuse(entry, clash, key)
+        if "/" in path_key:
+            self._folders.need(path_key)
         planned = self._decide(entry, key, path, row)
         if isinstance(planned, Task):
             self.pending.append(PendingRow(key, path, path_key, entry))
@@ -152,7 +162,8 @@ class _Batch:
         """
         owner = self._owners.get(path_key)
         holder = self._taken.get(path_key) or (owner.key if owner else None)
-        if holder is None or holder == key:
+        gives_way = entry.path is None and path_key in self._folders
+        if not gives_way and (holder is None or holder == key):
             self._taken[path_key] = key
             return wanted, path_key, None
         if entry.path is None:
@@ -166,9 +177,25 @@ class _Batch:
         has_file = owner is not None and self._has_file(owner)
         if has_file and owner is not None and not self._may_replace(entry):
             return taken_by(owner)
+        assert holder is not None  # what gives way has no path
         self._journal.release_path(holder)  # an older run's entry: the manifest now names another URL for it
         self._taken[path_key] = key
         return wanted, path_key, holder if has_file else None
+
+    def _clash(self, path: str, path_key: str) -> Failure | None:
+        """Say why a destination cannot stand beside earlier ones: one is the folder of the other."""
+        if path_key in self._folders:
+            return is_needed_as_folder(path)
+        if "/" not in path_key or path_key.rpartition("/")[0] in self._folders:
+            return None
+        return next(
+            (is_below(path, above) for above in folders_above(path_key) if self._is_ours(above)), None
+        )
+
+    def _is_ours(self, path_key: str) -> bool:
+        """Say whether an earlier line of this run has a destination."""
+        owner = self._owners.get(path_key)
+        return path_key in self._taken or (owner is not None and owner.run == self._run)
 
     def _has_file(self, owner: PathOwner) -> bool:
         """Say whether what stands at a destination is the file of the entry that has it."""

@@ -36,3 +36,27 @@ def parse_duration(text: str) -> float:
     if match is None:
         raise ValueError(f"{text!r} is not a duration such as 30, 10m or 2h")
     return float(match[1]) * _SECONDS[match[2]]
+
+
+def show_size(size: float) -> str:
+    """Return bytes as `parse_size` reads them: 500, 20M, 1MB; never rounded."""
+    number = int(size)
+    for base, unit in ((1024, ""), (1000, "B")):
+        for power, prefix in ((4, "T"), (3, "G"), (2, "M"), (1, "K")):
+            if number and number == size and number % base**power == 0:
+                return f"{number // base**power}{prefix}{unit}"
+    return f"{size:.15g}"
+
+
+def show_rate(per_second: float) -> str:
+    """Return requests per second as `parse_rate` reads them: 5/s, 100/m, 1000/h."""
+    for unit in "smh":
+        number = per_second * _SECONDS[unit]
+        if abs(number - round(number)) < 1e-9 * number:
+            return f"{round(number)}/{unit}"
+    return f"{per_second:g}/s"
+
+
+def show_duration(seconds: float) -> str:
+    """Return seconds as `parse_duration` reads them."""
+    return f"{seconds:g}s"

@@ -15,6 +15,7 @@ from bulkfetch.config import FetchConfig
 from bulkfetch.engine import Engine, Report
 from bulkfetch.errors import BulkfetchError, ManifestCut, UsageError
 from bulkfetch.events import Event, Exchanged, Notice, Progress
+from bulkfetch.governing import has_deadlines
 from bulkfetch.inbox import Inbox
 from bulkfetch.intake import Intake
 from bulkfetch.journal import AttemptRow, Journal
@@ -91,7 +92,7 @@ class Run:
         self._is_full = False  # no worker is idle
         self._is_short = False  # another worker would have something to do
         self._next_look = 0.0  # when a starved run reads further ahead
-        self._has_deadlines = config.entry_deadline is not None or bool(policies.settings("entry_deadline"))
+        self._has_deadlines = has_deadlines(config, policies)
         self._told_done = False
         self._broken: BulkfetchError | None = None  # why the manifest was not read to its end
         self._told_login = False

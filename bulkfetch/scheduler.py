@@ -185,7 +185,7 @@ class Scheduler:
         return tuple((task, _too_late(task)) for task in late)
 
     def governed(self) -> list[HostSlot]:
-        """Return the hosts that have wished for anything."""
+        """Return the hosts that were not just asked as the defaults have it."""
         return [slot for slot in self._slots.values() if slot.is_governed()]
 
     def next_time(self) -> float | None:

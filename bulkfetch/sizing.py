@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +27,7 @@ from bulkfetch.transfer.measuring import HEAD, measure
 from bulkfetch.urls import origin_of
 from bulkfetch.watchdog import Watchdog
 
+_AT_ONCE = 64  # tasks read before what may start is started
 _TURN = 0.1  # seconds; longest wait
 _CLOSE = 2.0  # seconds the workers have to end
 
@@ -81,16 +83,15 @@ class _Sizing:
         end = time.monotonic() + (self._config.deadline or float("inf"))
         is_over = False
         while not is_over or self._scheduler.queued or self._scheduler.active:
-            while not is_over and self._scheduler.queued < self._config.window:
-                task = next(tasks, None)
-                is_over = task is None
-                if task is not None:
-                    yield from self._add(task._replace(entry=replace(task.entry, request=HEAD)))
+            read = list(itertools.islice(tasks, min(_AT_ONCE, self._config.window - self._scheduler.queued)))
+            is_over = is_over or (not read and self._scheduler.queued < self._config.window)
+            for task in read:
+                yield from self._add(task._replace(entry=replace(task.entry, request=HEAD)))
             if self._has_deadlines:  # looks at every task that waits
                 late = self._scheduler.expire(time.monotonic())
                 yield from (self._end(task, failure) for task, failure in late)
             self._start(engine)
-            for report in inbox.take(self._wait()):
+            for report in inbox.take(0.0 if read else self._wait()):
                 yield from self._settle(report)
             if time.monotonic() >= end:
                 yield from (Sized(task, None, "the deadline passed") for task in self._open.values())

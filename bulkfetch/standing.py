@@ -47,6 +47,16 @@ def in_the_way(path: str) -> Failure:
     return Failure("path", f"an earlier line has the destination {path} already")
 
 
+def is_below(path: str, above: str) -> Failure:
+    """Return why an entry has no destination: it would be below the file of an earlier line."""
+    return Failure("path", f"{path}: an earlier line has a file where this needs the folder {above}")
+
+
+def is_needed_as_folder(path: str) -> Failure:
+    """Return why an entry has no destination: what earlier lines name is below it."""
+    return Failure("path", f"{path}: earlier lines need a folder of this name")
+
+
 def taken_by(owner: PathOwner) -> Failure:
     """Return why an entry has no destination: the file of another entry stands there."""
     other = f"of {owner.url}" if owner.url else "of another URL"

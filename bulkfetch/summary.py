@@ -33,6 +33,7 @@ class Summary:
     signal: int = 0  # the signal that ended it
     failures: dict[str, int] = field(default_factory=dict)  # kind -> count
     anonymous: int = 0  # failures of kind auth where no credentials had been given
+    unasked: int = 0  # failures of kind auth where they could not be had, so no server was asked
 
     @property
     def finished(self) -> int:
@@ -62,7 +63,9 @@ class Summary:
             self.failed += 1
             kind = outcome.failure.kind if outcome.failure else "internal"
             self.failures[kind] = self.failures.get(kind, 0) + 1
-            self.anonymous += outcome.failure is not None and outcome.failure.anonymous
+            if outcome.failure is not None:
+                self.anonymous += outcome.failure.anonymous
+                self.unasked += outcome.failure.unasked
         elif status is Status.SKIPPED:
             self.skipped += 1
         else:

@@ -5,6 +5,7 @@ A secret is registered for as long as the process lives: those here begin with "
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -35,14 +36,19 @@ from bulkfetch.auth import (
     add_params,
     field_text,
 )
+from bulkfetch.config import FetchConfig
 from bulkfetch.errors import NotAuthorised, ServerFailed, Stopped, UsageError
+from bulkfetch.exchange import Exchange
 from bulkfetch.models import Origin
 from bulkfetch.netrcfile import netrc_path, read_netrc
+from bulkfetch.policy import Policies, from_table
 from bulkfetch.safetext import redact
 from bulkfetch.secrets import Secret
 from bulkfetch.transport.auth import HeaderAuth, make_auth
 from bulkfetch.transport.oauth import TokenSource
 from bulkfetch.transport.route import Route
+from bulkfetch.urls import origin_of
+from bulkfetch.watchdog import Lease
 
 ORIGIN = Origin("http", "127.0.0.1", 80)
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX modes")
@@ -365,6 +371,21 @@ def test_oauth_token_is_asked_for_once(tokens, session):
     assert tokens.asked == [
         {"grant_type": ["client_credentials"], "scope": ["a b"], "audience": ["x y"], "sent": [CLIENT]}
     ]
+
+
+def test_a_request_for_a_token_met_a_connection_that_had_gone_stale(tokens):
+    tokens.answer_with, tokens.options = {"expires_in": -1}, {"close_after": 1}
+    config = FetchConfig(ca_bundle=str(tokens.server.ca_file))
+    auth = {"type": "oauth2", "token_url": tokens.server.url("/token"), "client_id": "me"}
+    sections = {"host": {tokens.server.netloc: {"auth": {**auth, "client_secret": "4uth-client"}}}}
+    with contextlib.closing(Exchange(config, Policies(config, [from_table(sections)]))) as exchange:
+        for path in ("/a", "/b"):
+            url = tokens.server.url(path)
+            reply = exchange.open(origin_of(url), url, {}, Lease())
+            assert bytes(reply.read(1000)) == b"yes"
+            assert not reply.read(1000)
+            reply.close()
+    assert len(tokens.asked) == 2
 
 
 def test_oauth_credentials_in_the_body(tokens, session):

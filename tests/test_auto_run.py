@@ -79,12 +79,12 @@ def test_other_words_are_refused(tmp_path, run_bulkfetch, option):
     assert "'many' is neither auto nor a number from 1 to 1024" in done.stderr
 
 
-@pytest.mark.parametrize(("text", "value"), [("auto", "auto"), ("1", 1), ("1024", 1024)])
+@pytest.mark.parametrize(("text", "value"), [("auto", "auto"), ("AUTO", "auto"), ("1", 1), ("1024", 1024)])
 def test_a_count_is_a_number_or_auto(text, value):
     assert COUNT.convert(text, None, None) == value
 
 
-@pytest.mark.parametrize("text", ["0", "1025", "-1", "Auto", "1.5", ""])
+@pytest.mark.parametrize("text", ["0", "1025", "-1", "autos", "1.5", ""])
 def test_no_other_text_is_a_count(text):
     with pytest.raises(click.BadParameter):
         COUNT.convert(text, None, None)
@@ -151,3 +151,17 @@ def test_one_connection_until_robots_txt_is_known():
     assert slot.limit == 1
     slot.obey(0.0, 1000.0)
     assert slot.limit == 6
+
+
+def test_help_shows_auto_as_it_is_typed(run_bulkfetch):
+    shown = run_bulkfetch("get", "--help").stdout
+    assert "--jobs N|auto" in shown
+    assert "AUTO" not in shown
+
+
+def test_status_says_what_jobs_auto_came_to(server, tmp_path, run_bulkfetch):
+    server.add("/a", body=b"x")
+    assert run_bulkfetch("get", server.url("/a"), "-d", tmp_path, "--jobs", "auto").returncode == 0
+    assert "--jobs auto came to 16 workers in the last run" in run_bulkfetch("status", tmp_path).stdout
+    assert run_bulkfetch("get", server.url("/a"), "-d", tmp_path).returncode == 0
+    assert "auto" not in run_bulkfetch("status", tmp_path).stdout

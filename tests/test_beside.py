@@ -51,7 +51,7 @@ def test_cores_are_counted_where_nobody_says_how_many():
     assert Cores().suffice
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.binary(max_size=300), st.booleans()), max_size=30))
 def test_the_digest_is_that_of_all_chunks_in_order_as_bodies_come_and_go(chunks):
     cores = Cores(2)

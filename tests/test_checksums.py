@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkfetch.checksums import ALGORITHMS, Digests, is_hex_digest, new, parse_digest, strongest
@@ -75,7 +75,6 @@ def test_parse_digest_refuses(text, reason):
         parse_digest(text)
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_parse_digest_gives_a_digest_or_a_line_error(text):
     try:

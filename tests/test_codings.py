@@ -8,14 +8,12 @@ import random
 import zlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkfetch import codings
 from bulkfetch.codings import Decoder, choose_decoder
 from bulkfetch.errors import DecodeFailed, ProtocolViolation, TooLarge
-
-relaxed = settings(deadline=None)
 
 TEXT = b"station,value\n" * 20_000
 STEP = 256 * 1024
@@ -60,7 +58,6 @@ def test_a_body_that_ends_just_after_a_full_piece(form, extra):
     assert decoded(Decoder(coding_of(form)), coded(data, form), 1 << 20) == data
 
 
-@relaxed
 @given(st.binary(max_size=3000), st.sampled_from(list(WBITS)), st.integers(1, 500))
 def test_any_body_in_any_pieces(data, form, size):
     assert decoded(Decoder(coding_of(form)), coded(data, form), size) == data
@@ -95,7 +92,6 @@ def test_b17_damage_is_one_clean_error(data):
         decoded(Decoder("gzip"), data)
 
 
-@relaxed
 @given(st.binary(max_size=300), st.sampled_from(["gzip", "deflate"]))
 def test_b17_no_bytes_break_it_otherwise(data, coding):
     with contextlib.suppress(DecodeFailed):

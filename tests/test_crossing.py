@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ def below(folder):
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
 @pytest.mark.parametrize(
     "point",
-    ["part-opened:2", "part-written:2", "part-closed:2", "before-rename:2", "after-rename:1"],
+    ["part-opened:3", "part-written:3", "part-closed:3", "before-rename:3", "after-rename:1"],
 )
 @pytest.mark.parametrize("path", ["file.bin", "sub/file.bin"])
 def test_a_kill_while_a_file_is_copied_to_its_mount_leaves_a_stray_part(server, tmp_path, path, point):
@@ -118,3 +119,19 @@ def test_a_file_of_that_name_that_is_not_ours_stays(store, tmp_path, monkeypatch
     assert victim.read_bytes() == b"theirs"
     store.sweep(set())
     assert victim.read_bytes() == b"theirs"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="files are not stored in one go there")
+def test_every_small_file_of_another_mount_was_written_twice(store, monkeypatch):
+    tried = []
+
+    def replace(source, *_args, **_options):
+        tried.append(source)
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(os, "replace", replace)
+    for number in range(5):
+        assert store.put(bytes(16), memoryview(b"x"), f"mount/{number}", mtime=None) is None
+    assert len(tried) == 1
+    monkeypatch.undo()
+    assert store.put(bytes(16), memoryview(b"x"), "here/a", mtime=None) is not None

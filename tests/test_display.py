@@ -510,6 +510,25 @@ def test_a_rate_needs_time_and_forgets_what_is_old():
 # Not too many lines
 
 
+def test_more_is_said_of_a_group_of_which_nothing_was_shown():
+    flood = Flood()
+    while flood.admits("busy", "a.example", most=1000):
+        pass
+    assert not flood.admits("connect", "b.example")
+    assert flood.rest() == [
+        "... and 1 more of kind busy from a.example",
+        "... and 1 of kind connect from b.example",
+    ]
+
+
+def test_the_warning_of_an_empty_answer_is_told_from_its_name():
+    stream = io.StringIO()
+    display = make_display("log", stream)
+    display.show(finished("empty", warnings=("empty",)))
+    display.close()
+    assert stream.getvalue().splitlines() == ["warning  empty  the answer has no bytes"]
+
+
 def test_a_million_failures_are_a_few_lines():
     stream = io.StringIO()
     display = make_display("log", stream)

@@ -16,7 +16,7 @@ def test_the_seeds_of_every_target_pass(name):
 
 
 @pytest.mark.parametrize("name", TARGETS)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_nothing_near_the_seeds_breaks_a_target(name, data):
     pieces = st.lists(st.sampled_from([*SEEDS[name], *(bytes([n]) for n in range(256))]), max_size=8)

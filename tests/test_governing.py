@@ -12,6 +12,7 @@ import pytest
 from faultserver import pattern, route
 
 import bulkfetch
+from bulkfetch.cli.byhost import host_lines
 
 
 class Window:
@@ -191,7 +192,7 @@ def test_the_closing_hint_spoke_of_our_credentials_where_there_are_none(server, 
     assert "refuses ours" not in done.stderr
     source = f"{server.url('/n/0')}\n{server.url('/n/1').replace('://', '://me:wr0ng@')}"
     done = run_bulkfetch("get", "-", "-d", tmp_path, stdin=source)
-    assert "  2 auth: the server refuses our credentials, or wants some where none were given" in done.stderr
+    assert "  2 auth: the server refuses our credentials, or there were none to give" in done.stderr
 
 
 def test_a_public_list_with_forbidden_entries_is_asked_to_its_end(server, tmp_path, run_bulkfetch):
@@ -218,11 +219,23 @@ def test_status_tells_host_by_host_what_became_of_it(server, make_server, tmp_pa
     shown = run_bulkfetch("status", tmp_path / "out", "--by-host").stdout.splitlines()
     assert shown[:2] == [f"{server.origin}: 30 entries", "         30  failed: auth 30"]
     assert shown[2].startswith("  last run: 1 of 1 connections, ")
-    assert "refuses the credentials configured for it" in shown[2]
+    assert "refuses the credentials it was sent" in shown[2]
     assert shown[3:] == [f"{other.origin}: 1 entry", "          1  fetched"]
     hosts = json.loads(run_bulkfetch("status", tmp_path / "out", "--by-host", "--json").stdout)["hosts"]
     assert hosts[0]["failures"] == {"auth": 30}
     assert hosts[0]["last_run"]["refused"] == 0
+
+
+def test_status_left_out_a_host_with_a_rate_of_the_users(server, tmp_path, run_bulkfetch):
+    server.add("/n/*", body=b"x")
+    run_bulkfetch("get", *urls_of(server, 2), "-d", tmp_path, "--host-rate", "50/s")
+    shown = run_bulkfetch("status", tmp_path, "--by-host").stdout
+    assert "  last run: 6 of 6 connections, 50.0 requests/s" in shown
+
+
+def test_one_refused_request_is_told_as_one():
+    record = {"host": "http://h", "entries": 1, "states": {}, "failures": {}, "last_run": {"refused": 1}}
+    assert list(host_lines([record])) == ["http://h: 1 entry", "  last run: 1 request refused"]
 
 
 def test_status_tells_the_rate_a_host_was_found_to_allow(server, tmp_path, run_bulkfetch):

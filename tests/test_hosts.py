@@ -370,13 +370,13 @@ def known(**limits):
 def test_after_five_refusals_of_our_credentials_in_a_row_nothing_more_is_asked(status):
     slot = known()
     for _ in range(4):
-        assert "refuses the credentials configured for it" in slot.deny(denied(status)).message
+        assert "refuses the credentials it was sent" in slot.deny(denied(status)).message
     assert slot.refused(NOW) is None
     slot.deny(denied(status))
     refusal = slot.refused(NOW + 1e9)
     assert refusal.kind == "auth"
     assert refusal.message == (
-        "https://example.org refuses the credentials configured for it:"
+        "https://example.org refuses the credentials it was sent:"
         f" the server answered {status}, 5 times in a row: nothing more is asked of this host"
     )
 

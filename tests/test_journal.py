@@ -267,7 +267,7 @@ PLAN = st.tuples(st.just("plan"), st.integers(0, 7), st.integers(0, 4))
 OPERATIONS = st.lists(st.one_of(PLAN, st.just(("write",)), st.just(("reopen",))), max_size=40)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(OPERATIONS)
 def test_names_agree_with_a_plain_dict(operations):
     connection = sqlite3.connect(":memory:", isolation_level=None)
@@ -571,7 +571,7 @@ def test_columns_json_cannot_hold_become_text(journal):
 ODD = st.text(st.characters(min_codepoint=0, max_codepoint=0x10FFFF, categories=None), max_size=40)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(text=ODD, size=st.integers(0, 2**70), seconds=st.floats(), extra=st.dictionaries(ODD, ODD, max_size=3))
 def test_any_outcome_can_be_stored_and_read_back(journal, text, size, seconds, extra):
     entry = make_entry(urls=(f"https://example.org/{text}",), source=text, extra=extra)

@@ -21,11 +21,11 @@ LAYERS: dict[str, float] = {
     "errors": 1, "freshness": 1, "ratelimit": 1, "safetext": 1,
     # pure: text to value and back
     "addresses": 2, "checksums": 2, "codings": 2, "extras": 2, "formatting": 2, "headers": 2, "naming": 2,
-    "asking": 2, "quantities": 2, "urls": 2,
+    "asking": 2, "quantities": 2, "settings": 2.5, "urls": 2,
     # the one configuration; what a host allows by its own words and by its refusals
     "allowance": 3, "config": 3, "pacing": 3, "robots": 3, "screening": 3, "spacing": 3, "tuning": 3,
     # pure decisions and totals
-    "resume": 4, "retry": 4, "segments": 4, "summary": 4,
+    "nesting": 4, "resume": 4, "retry": 4, "segments": 4, "summary": 4,
     # event values; one host's state
     "events": 5, "groups": 5, "hosts": 5,
     # which task may start: still pure

@@ -5,13 +5,11 @@ from __future__ import annotations
 import threading
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkfetch.limits import Both, Buckets, NoLimit, TokenBucket
 from bulkfetch.models import Origin
-
-relaxed = settings(deadline=None)
 
 
 class Clock:
@@ -81,7 +79,6 @@ def test_reads_are_small_enough_to_flow(clock, rate, chunk):
     assert TokenBucket(rate, clock, clock).chunk == chunk
 
 
-@relaxed
 @given(st.lists(st.tuples(st.integers(0, 5000), st.floats(0, 3)), max_size=30))
 def test_never_faster_than_the_rate(takes):
     clock = Clock()

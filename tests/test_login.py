@@ -414,3 +414,14 @@ def test_a_cookie_file_that_others_may_read_is_warned_about(cookie_file):
     assert from_table(table).warnings == ()
     Path(cookie_file).chmod(0o644)
     assert from_table(table).warnings == (f"other users may read {cookie_file}: chmod 600 it",)
+
+
+# -- connections ----------------------------------------------------------------------------------
+
+
+def test_a_login_again_met_a_connection_that_had_gone_stale(server, ask):
+    portal = Portal(server, lasts=1)
+    portal.grant = {"close_after": 1}  # whatever comes on a used connection is lost
+    get = ask(section(portal))
+    assert [get(server.url(path)) for path in ("/a", "/b", "/c")] == [(200, b"yes")] * 3
+    assert len(portal.asked) == 3

@@ -752,7 +752,7 @@ SOME_LINES = st.lists(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     SOME_LINES,
     st.sampled_from([b"", b"\n", b"\n", b"\r\n"]),

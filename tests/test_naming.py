@@ -25,7 +25,6 @@ from bulkfetch.naming import (
     with_suffix,
 )
 
-relaxed = settings(deadline=None)
 DEVICES = [
     "con", "prn", "aux", "nul", "conin$", "conout$",
     *(f"{port}{number}" for port in ("com", "lpt") for number in "0123456789¹²³"),
@@ -144,7 +143,7 @@ def test_n12_names_that_fit_are_not_cut():
     assert clean_segment("é" * 127) == "é" * 127
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(NASTY | LONG)
 @example("con" + "\u0301")
 @example("<\u0338")
@@ -387,7 +386,7 @@ def test_a_derived_path_leaves_room_for_a_suffix():
         plan_path(entry_of("http://h/" + "a/" * 1993 + "bcde"), "tree")
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(PATH_TEXT, st.sampled_from(LAYOUTS), NASTY)
 def test_n20_no_entry_leaves_the_folder(tmp_path_factory, rest, layout, column):
     try:
@@ -403,7 +402,6 @@ def test_n20_no_entry_leaves_the_folder(tmp_path_factory, rest, layout, column):
         assert_portable(segment)
 
 
-@relaxed
 @given(PATH_TEXT)
 def test_checked_path_gives_a_path_inside_or_refuses(text):
     try:
@@ -449,7 +447,6 @@ def test_n14_names_that_differ_everywhere(one, other):
     assert collision_key(one) != collision_key(other)
 
 
-@relaxed
 @given(NASTY)
 def test_n14_collision_key_is_stable(text):
     key = collision_key(text)
@@ -473,7 +470,6 @@ def test_n13_with_suffix(path, expected):
     assert re.sub("~[0-9a-f]{8}~", "~XXXXXXXX~", suffixed) == expected
 
 
-@relaxed
 @given(NASTY | LONG, st.binary(min_size=16, max_size=16), st.binary(min_size=16, max_size=16))
 def test_n13_suffixed_names_are_safe_and_differ(name, key, other):
     path = f"x/{clean_segment(name)}"

@@ -19,7 +19,7 @@ from bulkfetch.retry import RetryPolicy
 from bulkfetch.scheduler import Ended, Scheduler
 from bulkfetch.urls import origin_of
 
-relaxed = settings(deadline=None, max_examples=60)
+relaxed = settings(max_examples=60)
 POLICY = RetryPolicy(retries=8)
 DONE = Done(10, "")
 

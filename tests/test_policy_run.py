@@ -153,6 +153,8 @@ def test_a_variable_that_is_not_set_is_not_told_as_the_servers_refusal(
     assert [failure["kind"] for failure in failures] == ["auth"] * 12
     told = f"no credentials for {server.origin}: the variable NOT_SET is not set"
     assert {failure["message"] for failure in failures} == {told}
+    assert "12 auth: the credentials configured could not be had" in done.stderr
+    assert "the server wants" not in done.stderr
     assert "refuses the" not in done.stderr
 
 

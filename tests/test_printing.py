@@ -122,7 +122,7 @@ def test_urls_are_printed_without_their_secrets():
         ("{source}:{line} {attempts} {etag}", "list.csv:7 1 "),
         ("{status}{failure.kind}{failure.message}{failure.status}", "fetched"),
         ("{size} {sha256}", "5 ab12"),
-        ("{warnings}", "one; two"),
+        ("{warnings}{failure}", "one; two"),
     ],
 )
 def test_templates(template, record):
@@ -143,6 +143,7 @@ def test_templates(template, record):
         ("{size:>10}", "a name in braces"),
         (r"{path}\x", r"\x is not one of"),
         ("{path}\\", "is not one of"),
+        ("{failure.reason}", "{failure.kind}"),
     ],
 )
 def test_a_template_that_cannot_be_meant_is_refused_at_once(template, said):
@@ -432,3 +433,26 @@ def test_a_link_planted_beside_an_older_list_is_not_followed(tmp_path):
     (tmp_path / "failed.jsonl.new").symlink_to(victim)
     FailedFile(path).close()
     assert victim.read_text() == "mine"
+
+
+def test_a_failure_is_printed_with_its_kind_and_message():
+    assert printed("{failure}", failed()) == b"not-found: 404 Not Found\n"
+
+
+def test_print_of_an_unknown_field_is_no_silent_nothing(server, tmp_path, run_bulkfetch):
+    server.add("/a.bin", body=b"x")
+    done = run_bulkfetch("get", server.url("/a.bin"), "-d", tmp_path, "--print", "{path} {nosuch}")
+    assert done.returncode == 2
+    assert "{nosuch} is no field" in done.stderr
+    assert "{sha256}" in done.stderr
+    assert server.requests == []
+
+
+def test_print_of_a_column_that_no_entry_has_is_told(server, tmp_path, run_bulkfetch):
+    server.add("/a.bin", body=b"x")
+    listed = f"url,site\n{server.url('/a.bin')},Ulm\n"
+    command = ("get", "-", "-f", "csv", "-d", tmp_path, "--print", "{site}{nosuch}")
+    done = run_bulkfetch(*command, stdin=listed)
+    assert (done.returncode, done.stdout) == (0, "Ulm\n")
+    assert "warning: --print {nosuch}: no field" in done.stderr
+    assert "{site}" not in done.stderr

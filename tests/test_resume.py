@@ -5,14 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkfetch.errors import ProtocolViolation, RangeMismatch, TransferError, WrongContent
 from bulkfetch.models import NO_PART, Action, BodyPlan, Head, PartInfo
 from bulkfetch.resume import plan_body, plan_request
-
-relaxed = settings(deadline=None)
 
 LATER = "Sun, 06 Nov 1994 08:49:37 GMT"
 NOV_6 = 784111777.0
@@ -211,7 +209,6 @@ HEADS = st.builds(
 )  # fmt: skip
 
 
-@relaxed
 @given(PARTS, HEADS, st.booleans())
 def test_nothing_is_ever_spliced(part, head, asked_range):
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkfetch.models import NO_PART, Attempt, Entry, Failure, Head, Origin, PartInfo, Task
@@ -16,8 +16,6 @@ from bulkfetch.retry import (
     has_progressed,
     refuse_status,
 )
-
-relaxed = settings(deadline=None)
 
 POLICY = RetryPolicy(retries=5, backoff=1.0, cap=60.0)
 ENTRY = Entry(("https://example.org/a",))
@@ -44,7 +42,6 @@ def test_t13_back_off_is_exponential_with_full_jitter(failures, chance, seconds)
     assert POLICY.delay(failures, chance) == seconds
 
 
-@relaxed
 @given(st.integers(1, 10**6), st.floats(0, 1, exclude_max=True))
 def test_back_off_is_bounded(failures, chance):
     assert 0 <= POLICY.delay(failures, chance) <= POLICY.cap
@@ -198,7 +195,6 @@ def test_a_status_without_a_reason():
     assert str(refuse_status(Head(404))) == "the server answered 404"
 
 
-@relaxed
 @given(st.integers(-10, 2000))
 def test_every_status_is_decided(status):
     error = refuse_status(Head(status))

@@ -5,13 +5,11 @@ from __future__ import annotations
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkfetch.errors import UsageError
 from bulkfetch.robots import MOST_BYTES, Robots
-
-relaxed = settings(deadline=None)  # a busy machine is no failure
 
 pytest.importorskip("protego")
 
@@ -125,7 +123,6 @@ def test_only_the_beginning_of_a_long_file_is_read():
     assert Robots.from_answer(200, body).allows("/x")
 
 
-@relaxed
 @given(st.text(), st.text())
 def test_any_text_is_read(text, path):
     robots = Robots(f"User-agent: *\n{text}")

@@ -6,12 +6,10 @@ import time
 import unicodedata
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bulkfetch.safetext import MASK, SECRET_PARAMS, clean, has_secret, host_of, redact, redact_url
-
-relaxed = settings(deadline=None)
 
 ANY = st.text(st.characters(exclude_categories=()))  # lone surrogates too
 SECRET = st.text("abcXYZ0189-._~!$'()*+,:@/?;%=", min_size=1).map(lambda text: f"s3cr3t{text}s3cr3t")
@@ -49,7 +47,6 @@ def test_clean(text, shown):
     assert clean(text) == shown
 
 
-@relaxed
 @given(ANY)
 def test_nothing_unsafe_survives_clean(text):
     shown = clean(text)
@@ -59,7 +56,6 @@ def test_nothing_unsafe_survives_clean(text):
     assert clean(shown) == shown
 
 
-@relaxed
 @given(ANY, st.integers(1, 30))
 @example("\x1b" * 40, 5)
 def test_a_limit_holds_for_what_is_shown(text, limit):
@@ -166,7 +162,6 @@ def test_a_planted_parameter_is_removed(name, place):
         )
 
 
-@relaxed
 @given(
     st.sampled_from(sorted(SECRET_PARAMS)).flatmap(lambda name: st.sampled_from(spellings(name))),
     st.sampled_from(PLACES),
@@ -176,7 +171,6 @@ def test_any_planted_value_is_removed(name, place, secret):
     assert_removed("https://example.org/a/b.csv" + place.format(name, secret))
 
 
-@relaxed
 @given(SECRET, st.sampled_from(["{0}@", "user:{0}@", "{0}:@", "user:x@{0}@"]))
 def test_planted_userinfo_is_removed(secret, form):
     secret = secret.translate(dict.fromkeys(map(ord, "/?"), None))  # these end the authority
@@ -191,7 +185,6 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-@relaxed
 @given(st.lists(PIECES, max_size=14).map("".join) | ANY)
 @example("://h;token=a/b&c@d")
 def test_redacting_twice_changes_nothing_more(text):

@@ -76,7 +76,7 @@ def test_destinations_are_known_by_64_bits_of_a_digest(paths):
     assert hash_paths(paths) == [int.from_bytes(digest, "big", signed=True) for digest in digests]
 
 
-@settings(deadline=None, max_examples=30)  # each makes 16 MiB
+@settings(max_examples=30)  # each makes 16 MiB
 @given(st.sets(HASHES), st.sets(HASHES))
 def test_a_sieve_lets_pass_what_was_added(added, others):
     sieve = Sieve()
@@ -87,7 +87,7 @@ def test_a_sieve_lets_pass_what_was_added(added, others):
     assert set(sieve.passing(added | others)) == wanted
 
 
-@settings(deadline=None, max_examples=30)  # each makes a file
+@settings(max_examples=30)  # each makes a file
 @given(st.lists(st.lists(st.integers(0, 40), unique=True), max_size=12))
 def test_rows_are_found_by_key_and_destination_wherever_their_names_are(batches):
     numbers = {}
@@ -152,7 +152,7 @@ def planned(entries, sizes, layout, found):
             ]
 
 
-@settings(deadline=None, max_examples=20)  # each makes files
+@settings(max_examples=20)  # each makes files
 @given(st.lists(ENTRIES, max_size=12), st.sampled_from(["flat", "tree"]), st.sets(NAMES), st.booleans())
 def test_a_plan_is_the_same_however_it_is_cut_into_batches(entries, layout, names, is_deep):
     found = [f"h/x/{name}" if is_deep else name for name in names]

@@ -767,7 +767,7 @@ class LimitedTraffic(Traffic):
     rate = 2.0
 
 
-FEW = settings(max_examples=40, stateful_step_count=40, deadline=None)
+FEW = settings(max_examples=40, stateful_step_count=40)
 TestTraffic = Traffic.TestCase
 TestTraffic.settings = FEW
 TestLimitedTraffic = LimitedTraffic.TestCase

@@ -16,7 +16,7 @@ from base64 import b64encode, urlsafe_b64encode
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bulkfetch.errors import UsageError
@@ -24,8 +24,6 @@ from bulkfetch.extras import EXTRAS, load_extra
 from bulkfetch.masking import MASK, SHORTEST, KnownSecrets
 from bulkfetch.safetext import clean, has_secret, redact, redact_url
 from bulkfetch.secrets import Secret, SecretMissing, is_exposed, is_secret_source, read_command
-
-relaxed = settings(deadline=None)  # a busy machine is no failure
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX modes")
 ANY = st.text(st.characters(exclude_categories=()), max_size=30)  # lone surrogates too
@@ -331,7 +329,6 @@ def forms(value: str) -> list[str]:
     return plain + [text[1:-1] for text in shown]
 
 
-@relaxed
 @given(
     st.lists(st.one_of(VALUE, TRICKY), min_size=1, max_size=4),
     st.lists(ANY, min_size=5, max_size=5),
@@ -355,7 +352,6 @@ def test_no_registered_secret_is_left(values, texts, data):
     assert not [form for value in values for form in forms(value) if form in left]
 
 
-@relaxed
 @given(VALUE, ANY.filter(lambda user: ":" not in user), st.sampled_from([b64encode, urlsafe_b64encode]))
 def test_no_basic_authentication_is_left(value, user, encode):
     known = KnownSecrets()
@@ -364,13 +360,11 @@ def test_no_basic_authentication_is_left(value, user, encode):
     assert known.mask(f"Authorization: Basic {sent}\n") == f"Authorization: Basic {MASK}\n"
 
 
-@relaxed
 @given(ANY)
 def test_without_secrets_text_stays(text):
     assert KnownSecrets().mask(text) == text
 
 
-@relaxed
 @given(VALUE, ANY)
 def test_other_text_stays(value, text):
     known = KnownSecrets()
@@ -431,7 +425,6 @@ def test_the_one_layer_knows_what_secrets_learn(monkeypatch, value):
     assert not has_secret(url), "names of files must not depend on what else a run knows"
 
 
-@relaxed
 @given(st.data(), ANY, ANY)
 def test_redact_leaves_no_registered_secret(data, before, after):
     value = "s3cr3t/+ é&" + "-registered-once"

@@ -7,7 +7,13 @@ import time
 
 import pytest
 
+from bulkfetch.cli.plan import _measure, _Tally, _visited
+from bulkfetch.config import FetchConfig
+from bulkfetch.fetcher import Fetcher
 from bulkfetch.formatting import format_size
+from bulkfetch.models import Entry, Outcome, Status, Task
+from bulkfetch.policy import Policies
+from bulkfetch.urls import origin_of
 
 RESETS = [("X-RateLimit-Limit", "1"), ("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "60")]
 
@@ -139,3 +145,37 @@ def test_the_deadline_of_an_entry_was_ignored(server, make_server, tmp_path, com
     assert "deadline" in done.stdout
     assert "1  size told by its server" in done.stdout
     assert "the deadline passed" not in done.stdout, "that of the whole plan"
+
+
+def test_the_whole_window_was_read_before_the_first_size_was_asked_for(server, tmp_path):
+    server.add("/*", body=b"x")
+
+    def tasks():
+        for number in range(200):
+            if number == 150:
+                server.wait_until(lambda: len(server.requests) > 0)
+            url = server.url(f"/{number}")
+            yield Task(Entry((url,)), number.to_bytes(16, "big"), str(number), url, origin_of(url))
+
+    sized = list(Fetcher(FetchConfig(dest=tmp_path)).sizes(tasks()))
+    assert [one.size for one in sized] == [1] * 200
+
+
+def test_rows_that_need_no_asking_were_kept_until_the_next_answer(tmp_path):
+    class Row(Outcome):
+        """One whose end is seen."""
+
+        def __del__(self):
+            gone.append(True)
+
+    made, gone = [], []
+
+    def rows():
+        for _ in range(500):
+            made.append(True)
+            yield Row(Entry(("http://127.0.0.1:9/a",)), Status.SKIPPED)
+            assert len(made) - len(gone) < 5
+
+    config = FetchConfig(dest=tmp_path)
+    _measure(_visited(rows(), _Tally(), lambda _: None), config, Policies(config), _Tally())
+    assert len(made) == 500

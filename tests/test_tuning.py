@@ -94,7 +94,6 @@ def test_a_cut_ends_the_doubling():
     assert [judge(tuner, 80), judge(tuner, 80)] == [4, 5]
 
 
-@settings(deadline=None)
 @given(
     first=st.integers(1, 64),
     most=st.integers(1, 64),
@@ -321,7 +320,7 @@ def test_a_host_that_resets_is_asked_for_too_much_ever_more_rarely():
     assert resets < 0.15 * always_16[2]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     kind=st.sampled_from([Queue, Line, Thrashing, Narrow]),
     latency=st.floats(0.002, 0.5),

@@ -6,7 +6,7 @@ import pickle
 import re
 
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from bulkfetch import urls
@@ -14,7 +14,6 @@ from bulkfetch.errors import LineError
 from bulkfetch.models import Origin
 from bulkfetch.urls import join_redirect, join_url, origin_of, parse_url, split_userinfo
 
-relaxed = settings(deadline=None)
 LONG_HOST = ".".join(["a" * 63] * 3 + ["a" * 61])  # 253 characters
 
 CANONICAL = {
@@ -234,7 +233,6 @@ PLAUSIBLE = st.builds(
 )
 
 
-@relaxed
 @given(URL_TEXT | PLAUSIBLE)
 @example("http://h:443/")
 @example("https://h:443/")
@@ -249,7 +247,6 @@ def test_parse_gives_a_canonical_url_or_a_printable_reason(text):
     assert origin_of(url) == origin_of(parse_url(url + "x"))
 
 
-@relaxed
 @given(
     st.from_regex(
         r"https?://([a-z0-9_-]{1,64}\.){0,3}[a-z0-9]{1,5}(:[0-9]{1,5})?/([a-zA-Z0-9%?&=+~.;@:/-]|%[0-9a-fA-F]{2}){0,30}",
@@ -362,7 +359,6 @@ def test_redirects_that_are_refused(location, reason):
         join_redirect("https://base/a", location)
 
 
-@relaxed
 @given(st.text(st.sampled_from("htps:/.@?#[]%x\\ \xe9\xc3\xa9"), max_size=20) | st.text())
 def test_any_location_gives_a_canonical_url_or_a_line_error(location):
     try:

@@ -7,7 +7,7 @@ import ssl
 
 import pytest
 from faultserver import pattern
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from wirepieces import connected
 
@@ -18,7 +18,6 @@ from bulkfetch.wire.head import MOST_BYTES, parse_answer, read_common
 from bulkfetch.wire.mapping import map_error
 
 OK = b"HTTP/1.1 200 OK\r\n"
-unhurried = settings(deadline=None)  # other tests run at the same time
 
 # -- heads ----------------------------------------------------------------------------------------
 
@@ -102,7 +101,6 @@ def check_short_way(raw):
         assert answer == outcome(raw[:end])
 
 
-@unhurried
 @given(first, st.lists(line, max_size=8))
 @example("HTTP/1.1 200 OK", ["Content-Length: 5", "content-length: 5"])
 @example("HTTP/1.1 200 OK", ['ETag: "a"', 'etag: "b"'])
@@ -117,7 +115,6 @@ def test_both_ways_say_the_same(status_line, lines):
     check_short_way("\r\n".join([status_line, *lines, "", ""]).encode("latin-1"))
 
 
-@unhurried
 @given(st.sampled_from(USUAL), st.integers(0, 300), st.integers(0, 12), st.binary(max_size=4))
 def test_both_ways_say_the_same_of_damaged_heads(text, at, drop, extra):
     raw = text.encode()
@@ -150,7 +147,6 @@ def test_a_nul_is_read_as_a_space():
     assert parse_answer(raw, 0.0).head.location == "/a b\x1b"
 
 
-@unhurried
 @given(st.binary(max_size=200), st.booleans())
 def test_any_bytes_are_an_answer_or_a_known_error(noise, in_status):
     raw = noise if in_status else OK + noise
@@ -201,7 +197,6 @@ sizes = st.lists(st.integers(1, 60), min_size=1, max_size=6)
 EARLY = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
 
 
-@unhurried
 @given(st.sampled_from([*USUAL, NGINX.replace("\r", ""), EARLY + NGINX, EARLY * 20 + APACHE]), sizes)
 @example(NGINX, [1])
 @example(NGINX.replace("\r", ""), [1])
@@ -213,7 +208,6 @@ def test_a_head_is_read_however_it_comes(text, portions):
     assert read_all(SizedBody(connection, 4), 10) == b"body"
 
 
-@unhurried
 @given(st.binary(max_size=300), sizes, sizes, st.integers(1, 400), st.sampled_from([b"", b";a=b", b" ; x"]))
 def test_chunks_are_read_however_they_come(data, chunk_sizes, portions, size, extension):
     framed = chunked(data, chunk_sizes, extension)
@@ -221,7 +215,6 @@ def test_chunks_are_read_however_they_come(data, chunk_sizes, portions, size, ex
     assert read_all(ChunkedBody(connection), size) == data
 
 
-@unhurried
 @given(st.binary(min_size=1, max_size=60), sizes, sizes, st.data())
 def test_cut_chunks_are_never_a_whole_body(data, chunk_sizes, portions, draw):
     framed = chunked(data, chunk_sizes)
@@ -230,7 +223,6 @@ def test_cut_chunks_are_never_a_whole_body(data, chunk_sizes, portions, draw):
         read_all(ChunkedBody(connected(cut(framed[:end], portions))), 50)
 
 
-@unhurried
 @given(st.binary(max_size=60), st.integers(0, 60), st.integers(0, 3), st.binary(max_size=3), sizes)
 def test_damaged_chunks_are_a_body_or_a_known_error(data, at, drop, extra, portions):
     framed = chunked(data, [7])
@@ -254,7 +246,6 @@ def test_tiny_chunks_come_in_few_reads():
     assert body.read(1 << 20) == b""
 
 
-@unhurried
 @given(st.binary(max_size=300), sizes, st.integers(1, 400))
 def test_a_body_of_known_length_ends_there(data, portions, size):
     connection = connected(cut(data + b"surplus", portions))

@@ -54,7 +54,8 @@ def _kinds(failures: Mapping[str, int]) -> str:
 def _last(told: Mapping[str, Any]) -> list[str]:
     words = []
     if told.get("refused"):
-        words.append(f"{told['refused']} requests refused")
+        noun = "request" if told["refused"] == 1 else "requests"
+        words.append(f"{told['refused']} {noun} refused")
     if told.get("connections"):
         words.append(f"{told['connections']} of {told.get('per_host')} connections")
     if told.get("rate"):

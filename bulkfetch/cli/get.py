@@ -21,13 +21,17 @@ from bulkfetch.errors import ManifestError
 from bulkfetch.manifest import Checked
 from bulkfetch.models import LINE
 from bulkfetch.policy import Policies
-from bulkfetch.printing import ResultWriter, parse_print
+from bulkfetch.printing import Printer, ResultWriter, parse_print
+from bulkfetch.safetext import clean
 from bulkfetch.summary import EXIT_BAD_LINES, EXIT_FAILED, EXIT_OK, EXIT_STOPPED, Summary
 
 if TYPE_CHECKING:
     from bulkfetch.fetcher import Fetcher
 
 _SILENT = ("json", "none")  # kinds of progress without plain lines
+_VARIABLES = (
+    "$BULKFETCH_PER_HOST stands for --per-host, and so on for every option; what is typed goes before it."
+)
 GET_EXAMPLES = """\b
 Examples:
   bulkfetch get urls.txt -d data
@@ -46,7 +50,7 @@ Examples:
 @click.command(
     context_settings=SETTINGS,
     short_help="Fetch everything a list names.",
-    help=f"{GET_EXAMPLES}\nFetch everything. SOURCE is a URL, a manifest file, or - for standard input.",
+    help=f"{GET_EXAMPLES}\nFetch everything. SOURCE is a URL, a manifest file, or - for standard input.\n\n{_VARIABLES}",
 )
 @source_options
 @click.option(
@@ -64,7 +68,7 @@ Examples:
     "print_",
     envvar="BULKFETCH_PRINT",
     metavar="FIELDS",
-    help="Write finished entries to stdout: path (with DEST before it), url, json, or a template such as '{path}\\t{sha256}'.",
+    help="Write finished entries to stdout: path (with DEST before it), url, json, or a template such as '{path}\\t{sha256}', '{url} {failure.kind} {failure.message}'.",
 )
 @click.option("-0", "--print0", is_flag=True, help="End printed records with NUL instead of a line feed.")
 @click.option("--events", metavar="FILE", help="Every event as a JSON line.")
@@ -90,13 +94,14 @@ def get(**options: Any) -> int:  # fmt: skip
     policies = build_policies(config, options)
     if options["output"] is not None:
         return _get_one(sources, config, policies, options)
-    return _get_all(sources.read(config, policies), config, policies, options)
+    entries = sources.read(config, policies)
+    return _get_all(entries, config, policies, options, has_columns=not sources.are_urls)
 
 
 @click.command(
     context_settings=SETTINGS,
     short_help="Show what get would do.",
-    help=f"{PLAN_EXAMPLES}\nShow what `get` would do, without fetching a body.",
+    help=f"{PLAN_EXAMPLES}\nShow what `get` would do, without fetching a body.\n\n{_VARIABLES}",
 )
 @source_options
 @policy_options
@@ -112,12 +117,18 @@ def plan(**options: Any) -> int:
 
 
 def _get_all(
-    entries: Entries, config: FetchConfig, policies: Policies, options: dict[str, Any], *, lasts: bool = True
+    entries: Entries,
+    config: FetchConfig,
+    policies: Policies,
+    options: dict[str, Any],
+    *,
+    lasts: bool = True,
+    has_columns: bool = False,
 ) -> int:
     """Fetch everything; `lasts`: the destination is there afterwards."""
     from bulkfetch.fetcher import Fetcher
 
-    printer = parse_print(options["print_"], null=options["print0"]) if options["print_"] else None
+    printer = _printer(options, has_columns=has_columns)
     writer = ResultWriter(getattr(sys.stdout, "buffer", None), printer, config.dest) if printer else None
     with contextlib.ExitStack() as opened:
         displays = open_displays(opened, options)
@@ -129,6 +140,8 @@ def _get_all(
         raise broken
     if summary.complete and not options["quiet"] and options["progress"] not in _SILENT:
         tell_unmatched(policies, "this run")
+    if printer is not None and summary.finished and not options["quiet"]:
+        _tell_unseen(printer)
     _conclude(summary, options, lasts=lasts)
     lost = losses(displays, options)
     if writer is not None and writer.error:
@@ -138,6 +151,18 @@ def _get_all(
             _say(f"bulkfetch: {text}")
     is_worse = summary.exit_status not in (EXIT_OK, EXIT_FAILED, EXIT_BAD_LINES)
     return EXIT_STOPPED if lost and not is_worse else summary.exit_status
+
+
+def _printer(options: dict[str, Any], *, has_columns: bool) -> Printer | None:
+    fields = options["print_"]
+    return parse_print(fields, null=options["print0"], has_columns=has_columns) if fields else None
+
+
+def _tell_unseen(printer: Printer) -> None:
+    for name in sorted(printer.unseen):
+        _say(
+            f"bulkfetch: warning: --print {{{clean(name, 80)}}}: no field, and no printed entry has this column"
+        )
 
 
 def _drive(fetcher: Fetcher, entries: Entries, writer: ResultWriter | None) -> ManifestError | None:

@@ -54,6 +54,8 @@ def status(dest: str, by_host: bool, as_json: bool) -> int:
         click.echo(f"  {count:>9,}  {state}")
     for kind, count in sorted(kinds.items(), key=lambda row: -row[1]):
         click.echo(f"  {count:>9,}    failed: {kind}")
+    if last and isinstance(workers := last["summary"].get("jobs"), int):
+        click.echo(f"--jobs auto came to {format_number_of(workers, 'worker')} in the last run")
     if holder := holder_of(Path(dest, STATE)):
         click.echo(f"a run is going on here: {holder}")
     elif states.get("pending") or kinds:

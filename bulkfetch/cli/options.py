@@ -16,6 +16,7 @@ from bulkfetch.safetext import register_secret, sounds_secret
 
 Command = Callable[..., Any]
 SETTINGS = {"auto_envvar_prefix": "BULKFETCH"}  # $BULKFETCH_PER_HOST stands for --per-host; others are named
+CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
 _SOURCES = (
     click.argument("sources", nargs=-1, metavar="[SOURCE]..."),
@@ -29,12 +30,12 @@ _SOURCES = (
 )  # fmt: skip
 
 _POLICY = (
-    click.option("-j", "--jobs", type=COUNT, default=16, help="Worker threads (default 16); auto: as many as pay, at most 64."),
-    click.option("--per-host", type=COUNT, default=6, help="Connections per host (default 6); auto: as many as pay, at most 16."),
+    click.option("-j", "--jobs", type=COUNT, metavar="N|auto", default=16, help="Worker threads (default 16); auto: as many as pay, at most 64."),
+    click.option("--per-host", type=COUNT, metavar="N|auto", default=6, help="Connections per host (default 6); auto: as many as pay, at most 16."),
     click.option("--rate", type=RATE, help="Requests of the whole run, e.g. 50/s (default: none)."),
     click.option("--host-rate", type=RATE, help="Requests per host, e.g. 5/s, 100/m (default: none)."),
     click.option("--limit-rate", type=SIZE, help="Bytes per second for the whole run, e.g. 20M (default: none)."),
-    click.option("--segments", type=COUNT, default=1, help="Ranges in flight for one large file, within --per-host; or auto (default 1)."),
+    click.option("--segments", type=COUNT, metavar="N|auto", default=1, help="Ranges in flight for one large file, within --per-host; or auto (default 1)."),
     click.option("--retries", type=click.IntRange(0, 99), default=5, help="Further attempts per entry after the first (default 5)."),
     click.option("--backoff", type=DURATION, default=1.0, help="Base of the full-jitter exponential back-off (default 1; cap 60)."),
     click.option("--max-wait", type=DURATION, default=3600.0, help="Longest Retry-After obeyed within a run (default 3600)."),
@@ -79,13 +80,13 @@ def build_config(options: dict[str, Any]) -> FetchConfig:
     known.update(max_failures=count, max_failures_percent=percent)
     agent = options.get("user_agent")
     known["user_agent"] = f"{USER_AGENT} ({agent})" if agent else USER_AGENT
-    known["ca_bundle"] = options.get("ca_bundle") or _first_variable(
-        "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"
-    )
+    known["ca_bundle"] = options.get("ca_bundle")
+    if known["ca_bundle"] is None and (name := first_set(*CA_VARIABLES)):
+        known["ca_bundle"] = os.environ[name]
     proxy = options.get("proxy")
     if proxy is None and not known["untrusted"]:
         known["proxies"] = _environment_proxies()
-        known["no_proxy"] = _first_variable("no_proxy", "NO_PROXY") or ""
+        known["no_proxy"] = os.environ.get(first_set("no_proxy", "NO_PROXY"), "")
     else:
         known["proxies"] = () if proxy in (None, "none") else (("all", proxy),)
     for name, value in known.get("headers", ()):
@@ -105,8 +106,9 @@ def _environment_proxies() -> tuple[tuple[str, str], ...]:
     return tuple(getproxies_environment().items())
 
 
-def _first_variable(*names: str) -> str | None:
-    return next((value for name in names if (value := os.environ.get(name))), None)
+def first_set(*names: str) -> str:
+    """Return the first of these variables that says something, or ""."""
+    return next(filter(os.environ.get, names), "")
 
 
 def _add(command: Command, options: tuple[Callable[[Command], Command], ...]) -> Command:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bulkfetch.config import AUTO
 from bulkfetch.manifest import OWN_HEADERS
 from bulkfetch.quantities import parse_duration, parse_rate, parse_size
 
@@ -95,8 +96,8 @@ class Count(_Type):
     name = "n|auto"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        text = str(value)
-        if text == "auto":
+        text = str(value).lower()
+        if text == AUTO:
             return text
         if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= 1024:
             self.fail(f"{value!r} is neither auto nor a number from 1 to 1024", param, ctx)

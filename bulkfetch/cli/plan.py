@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
 
+from bulkfetch.cli.holding import holding_lines
 from bulkfetch.cli.options import build_config
-from bulkfetch.cli.policies import build_policies, noted, tell_unmatched
+from bulkfetch.cli.policies import build_policies, given_options, noted, tell_unmatched
 from bulkfetch.cli.sources import Sources
 from bulkfetch.config import FetchConfig
 from bulkfetch.formatting import format_number_of, format_size
@@ -59,17 +61,20 @@ def show_plan(options: dict[str, Any]) -> int:
     is_alone = wanted is not None and not (options["sources"] or options["manifests"])
     sources = Sources.from_options({**options, "sources": (wanted,)} if is_alone else options)
     tally = _Tally()
-    found = False
+    found: list[bool] = []
+
+    def visit(planned: Task | Outcome) -> None:
+        if wanted is not None and (is_alone or wanted in planned.entry.urls):
+            found.append(True)
+            _explain(planned, config, policies)
+
     with _planner(config) as planner:
         entries = noted(sources.read(config, policies), policies)
         rows = _plan_all(planner, screen(entries) if config.untrusted else entries, tally)
+        rows = _visited(rows, tally, visit)
         if options.get("sizes"):
-            rows = _measured(rows, config, policies, tally)
-        for planned in rows:
-            _count(tally, planned)
-            if wanted is not None and (is_alone or wanted in planned.entry.urls):
-                found = True
-                _explain(planned, policies)
+            _measure(rows, config, policies, tally)
+        collections.deque(rows, maxlen=0)
     if wanted is None:
         _print(tally, config)
         if not options.get("quiet"):
@@ -105,32 +110,35 @@ def _plan_all(
     yield from planner.plan(batch)
 
 
-def _measured(
-    rows: Iterator[Task | Outcome], config: FetchConfig, policies: Policies, tally: _Tally
+def _visited(
+    rows: Iterator[Task | Outcome], tally: _Tally, visit: Callable[[Task | Outcome], None]
 ) -> Iterator[Task | Outcome]:
-    """Yield what was planned, after asking the servers for the sizes that are not declared."""
+    """Yield what was planned once it is counted and shown."""
+    for planned in rows:
+        _count(tally, planned)
+        visit(planned)
+        yield planned
+
+
+def _measure(rows: Iterator[Task | Outcome], config: FetchConfig, policies: Policies, tally: _Tally) -> None:
+    """Go through what was planned and ask the servers for the sizes that are not declared."""
     from bulkfetch.fetcher import Fetcher
 
-    waiting: list[Task | Outcome] = []
-
-    def unsized() -> Iterator[Task]:
-        for planned in rows:
-            waiting.append(planned)
-            if isinstance(planned, Task) and planned.entry.size is None and planned.held is None:
-                if planned.entry.request is None:
-                    yield planned
-                else:
-                    tally.note("unknown size", f"{_where(planned.entry)}: no plain GET")
-
-    for sized in Fetcher(config, policies=policies).sizes(unsized()):
+    for sized in Fetcher(config, policies=policies).sizes(_unsized(rows, tally)):
         if sized.size is None:
             tally.note("unknown size", f"{_where(sized.task.entry)}: {clean(redact(sized.reason), 200)}")
         else:
             tally.counts["size told by its server"] += 1
             tally.told += sized.size
-        yield from waiting
-        waiting.clear()
-    yield from waiting
+
+
+def _unsized(rows: Iterator[Task | Outcome], tally: _Tally) -> Iterator[Task]:
+    for planned in rows:
+        if isinstance(planned, Task) and planned.entry.size is None and planned.held is None:
+            if planned.entry.request is None:
+                yield planned
+            else:
+                tally.note("unknown size", f"{_where(planned.entry)}: no plain GET")
 
 
 def _count(tally: _Tally, planned: Task | Outcome) -> None:
@@ -196,7 +204,7 @@ def _print_rows(rows: list[str], total: int) -> None:
         click.echo(f"  ... and {total - len(rows):,} more")
 
 
-def _explain(planned: Task | Outcome, policies: Policies) -> None:
+def _explain(planned: Task | Outcome, config: FetchConfig, policies: Policies) -> None:
     click.echo(f"entry        {_where(planned.entry)}")
     click.echo(f"destination  {planned.path}")
     if isinstance(planned, Outcome):
@@ -204,10 +212,9 @@ def _explain(planned: Task | Outcome, policies: Policies) -> None:
         click.echo(f"outcome      {planned.status}: {why}")
     else:
         _explain_task(planned)
-    click.echo("what holds for it, and where that is said:")
     url = planned.url if isinstance(planned, Task) else split_userinfo(planned.entry.urls[0])[0]
-    for row in policies.explain(url):
-        click.echo(f"  {row.key:<16} {row.shown:<28} {row.where}")
+    for line in holding_lines(url, planned.entry, config, policies, given_options()):
+        click.echo(line)
 
 
 def _explain_task(planned: Task) -> None:

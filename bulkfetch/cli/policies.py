@@ -31,7 +31,7 @@ def build_policies(config: FetchConfig, options: dict[str, Any]) -> Policies:
     """
     insecure = {host: {"verify": False} for host in options["insecure"]}
     named = from_table({"host": insecure}, "--insecure") if insecure else None
-    policies = Policies(config, _read_files(options["config"]), _given(click.get_current_context()), named)
+    policies = Policies(config, _read_files(options["config"]), given_options(), named)
     warnings = [f"the certificate of {host} is NOT verified (--insecure)" for host in insecure]
     for text in (*warnings, *policies.warnings):
         click.echo(f"bulkfetch: warning: {text}", err=True)
@@ -84,13 +84,19 @@ def _home() -> Path:
         return Path()
 
 
-def _given(context: click.Context) -> dict[str, str]:
+def given_options() -> dict[str, str]:
     """Return the options that were given, by the fields of the configuration they set, and by what."""
     given = {}
+    context = click.get_current_context()
     for parameter in context.command.params:
         name = parameter.name or ""
         source = context.get_parameter_source(name)
         if source in _GIVEN and isinstance(parameter, click.Option):
             is_typed = source is ParameterSource.COMMANDLINE
-            given[_FIELDS.get(name, name)] = parameter.opts[-1] if is_typed else f"$BULKFETCH_{name.upper()}"
+            given[_FIELDS.get(name, name)] = parameter.opts[-1] if is_typed else f"${_variable(parameter)}"
     return given
+
+
+def _variable(option: click.Option) -> str:
+    """Return the variable that stands for an option: its own, or the one of its name."""
+    return str(option.envvar) if option.envvar else f"BULKFETCH_{(option.name or '').upper()}"

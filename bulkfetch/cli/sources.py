@@ -55,6 +55,11 @@ class Sources:
         names = ("format", "url_column", "base_url")
         return cls(options["sources"], options["manifests"], **{name: options[name] for name in names})
 
+    @property
+    def are_urls(self) -> bool:
+        """Whether there are URLs alone: entries without columns."""
+        return not (self._files or self._manifests)
+
     def read(self, config: FetchConfig, policies: Policies) -> Entries:
         """Yield every entry: URLs first, then each manifest in the order given."""
         if self.urls:

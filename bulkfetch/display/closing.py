@@ -51,7 +51,8 @@ _NONE_GIVEN = (
     "no credentials were given, and the server wants some or forbids it;"
     " give them as auth of the host in --config, or by -H"
 )
-_SOME_GIVEN = "the server refuses our credentials, or wants some where none were given"
+_NOT_THERE = "the credentials configured could not be had (see the lines above), so no server was asked"
+_SOME_GIVEN = "the server refuses our credentials, or there were none to give"
 AGAIN = "run the same command again"
 
 
@@ -113,8 +114,9 @@ def _failures(summary: Summary) -> list[str]:
 
 
 def _meaning(kind: str, summary: Summary) -> str:
-    if kind == "auth" and summary.anonymous:
-        return _NONE_GIVEN if summary.anonymous == summary.failures[kind] else _SOME_GIVEN
+    if kind == "auth" and (summary.anonymous or summary.unasked):
+        total = summary.failures[kind]
+        return {summary.anonymous: _NONE_GIVEN, summary.unasked: _NOT_THERE}.get(total, _SOME_GIVEN)
     return KINDS.get(kind, KINDS["internal"])[0]
 
 

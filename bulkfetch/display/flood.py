@@ -56,12 +56,14 @@ class Flood:
         """Return lines about everything held back since the last report."""
         held = sorted(self._held.items(), key=lambda group: -group[1])
         self._held = {}
-        lines = [_more(count, kind, source) for (kind, source), count in held[:GROUPS_REPORTED]]
+        lines = [_held(count, group, self._seen.get(group)) for group, count in held[:GROUPS_REPORTED]]
         if others := held[GROUPS_REPORTED:]:
             total = format_count(sum(count for _, count in others))
             lines.append(f"... and {total} more in {format_number_of(len(others), 'other group')}")
         return lines
 
 
-def _more(count: int, kind: str, source: str) -> str:
-    return f"... and {format_count(count)} more of kind {kind}" + (f" from {source}" if source else "")
+def _held(count: int, group: Group, shown: int | None) -> str:
+    kind, source = group
+    more = " more" if shown else ""  # none of a group may have been shown: lines come too fast
+    return f"... and {format_count(count)}{more} of kind {kind}" + (f" from {source}" if source else "")

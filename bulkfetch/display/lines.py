@@ -13,6 +13,7 @@ from bulkfetch.safetext import clean
 
 NAME_LIMIT, REASON_LIMIT = 300, 500  # characters; the journal has the rest
 _OF_A_HOST = frozenset({"auth", "deferred", "host-down"})  # failures of entries that were not even asked for
+_WARNINGS = {"empty": "the answer has no bytes"}
 _LEVELS = {"info": "note", "error": "error"}
 
 
@@ -87,7 +88,7 @@ class Lines:
     def _warned(self, outcome: Outcome) -> None:
         for warning in outcome.warnings:
             if self._admits("warning", _authority(outcome.url)):
-                self._add("warning", _name(outcome), clean(warning, REASON_LIMIT))
+                self._add("warning", _name(outcome), clean(_WARNINGS.get(warning, warning), REASON_LIMIT))
 
     def _good(self, outcome: Outcome) -> None:
         word, name = str(outcome.status), _name(outcome)

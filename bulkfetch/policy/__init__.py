@@ -1,7 +1,7 @@
 """What holds for a host: the policy file, and how it meets the command line."""
 
 from bulkfetch.policy.credentials import split_proxy
-from bulkfetch.policy.explaining import Explained
+from bulkfetch.policy.explaining import Explained, explain
 from bulkfetch.policy.files import parse_policy, read_policy, user_policy_path
 from bulkfetch.policy.hostpolicy import NO_COOKIES, ClientCert, Cookies, Expiry, HostPolicy, Login
 from bulkfetch.policy.patterns import Pattern
@@ -19,6 +19,7 @@ __all__ = [
     "Pattern",
     "Policies",
     "PolicyFile",
+    "explain",
     "from_table",
     "parse_policy",
     "policy_from_table",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from typing import Any, NamedTuple
 
+from bulkfetch.quantities import show_duration, show_rate, show_size
 from bulkfetch.refreshing import UrlCommand
 from bulkfetch.safetext import clean, redact
 from bulkfetch.secrets import Secret
@@ -21,10 +23,24 @@ class Explained(NamedTuple):
 _UNSET = {"proxy": "as the whole run", "retry_statuses": "the usual ones"}
 
 
+def _show_byte_rate(value: float) -> str:
+    return f"{show_size(value)}/s" if value else "off"
+
+
+_SHOWN: dict[str, Callable[[Any], str]] = {
+    "limit_rate": _show_byte_rate, "min_speed": _show_byte_rate, "max_size": show_size, "rate": show_rate,
+    "backoff": show_duration, "backoff_cap": show_duration, "connect_timeout": show_duration,
+    "deadline": show_duration, "entry_deadline": show_duration, "idle_timeout": show_duration,
+    "max_wait": show_duration,
+}  # fmt: skip
+
+
 def explain(key: str, value: Any, where: str) -> Explained:
     """Return a key's value as it may be shown."""
     if value is None:
         return Explained(key, _UNSET.get(key, "none"), where)
+    if key in _SHOWN:
+        return Explained(key, _SHOWN[key](value), where)
     is_field = "." in key  # a name and its value
     return Explained(key, show(value[1] if is_field else value), where)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -37,17 +37,21 @@ _FIELDS: dict[str, Callable[[Outcome], Any]] = {
     "line": lambda outcome: outcome.entry.line,
     "reason": lambda outcome: outcome.reason,
     "warnings": lambda outcome: "; ".join(outcome.warnings),
+    "failure": lambda outcome: outcome.failure and f"{outcome.failure.kind}: {outcome.failure.message}",
     "failure.kind": lambda outcome: outcome.failure and outcome.failure.kind,
     "failure.status": lambda outcome: outcome.failure and outcome.failure.status_code,
     "failure.message": lambda outcome: outcome.failure and outcome.failure.message,
 }
-_ABOUT_FAILURES = frozenset({"status", "failure.kind", "failure.status", "failure.message"})
+_ABOUT_FAILURES = frozenset({"status", "failure", "failure.kind", "failure.status", "failure.message"})
 
 
 class Printer:
     """Turns outcomes into records; without `all_outcomes` only those whose file is there."""
 
-    def __init__(self, render: Render, *, null: bool = False, all_outcomes: bool = False) -> None:
+    def __init__(
+        self, render: Render, *, null: bool = False, all_outcomes: bool = False, columns: Collection[str] = ()
+    ) -> None:
+        self.unseen = set(columns)  # names of the user's columns that no entry had so far
         self._render = render
         self._end = "\0" if null else "\n"
         self._all = all_outcomes
@@ -56,6 +60,8 @@ class Printer:
         """Return the record of `outcome` with its end, or None where it has none."""
         if not self._all and not _is_there(outcome):
             return None
+        if self.unseen:
+            self.unseen.difference_update(outcome.entry.extra)
         text = self._render(outcome, prefix) + self._end
         try:
             return text.encode("utf-8", "surrogateescape")  # a name is bytes on POSIX
@@ -63,11 +69,19 @@ class Printer:
             return text.encode("utf-8", "surrogatepass")
 
 
-def parse_print(fields: str, *, null: bool = False) -> Printer:
+def parse_print(fields: str, *, null: bool = False, has_columns: bool = True) -> Printer:
     r"""Return the printer for `--print`: path, url, json, or a template such as `{path}\t{sha256}`.
 
     A name that is not a field of ours is taken to be a column of the user's; an entry without it
     gives "". Templates that mention a status or a failure, and json, print every outcome.
+
+    Args:
+        fields: what `--print` says.
+        null: end records with NUL.
+        has_columns: the entries may have columns of the user's.
+
+    Raises:
+        UsageError: `fields` cannot be meant.
     """
     if fields == "json":
         return Printer(lambda outcome, prefix: json_line(outcome.to_record()), null=null, all_outcomes=True)
@@ -79,13 +93,16 @@ def parse_print(fields: str, *, null: bool = False) -> Printer:
     names = {name for _, name in pieces if name is not None}
     if not names:
         raise UsageError(f"--print {clean(fields, 80)!r} names no field; {_choices()}")
+    columns = names.difference(_FIELDS)
+    if wrong := [name for name in columns if not has_columns or name.startswith("failure.")]:
+        raise UsageError(f"--print {{{clean(min(wrong), 80)}}} is no field; {_choices()}")
 
     def render(outcome: Outcome, prefix: str) -> str:
         return "".join(
             text if name is None else text + _value(outcome, name, prefix, null) for text, name in pieces
         )
 
-    return Printer(render, null=null, all_outcomes=bool(names & _ABOUT_FAILURES))
+    return Printer(render, null=null, all_outcomes=bool(names & _ABOUT_FAILURES), columns=columns)
 
 
 def path_prefix(dest: str | Path) -> str:

@@ -30,6 +30,7 @@ _MODE = 0o666  # less what the umask takes; never executable (fault F14)
 _LOST = frozenset({errno.EACCES, errno.EPERM, errno.ENOENT, errno.ESTALE})  # perhaps not of one file alone
 _PUTS = os.name == "posix" and os.utime in os.supports_fd  # whether a file may be stored in one go
 _TOKENS = 1 << 32
+_MOST_ACROSS = 10_000  # folders
 _REPLACE_TRIES = 5  # Windows: a scanner may hold the file for a moment (fault F16)
 _REPLACE_PAUSE = 0.05  # seconds
 
@@ -57,6 +58,7 @@ class LocalStore:
         self._windows = windows
         self._folders = Folders(self._root, durable=fsync, handles=handles)
         self._parts: Folder | None = None
+        self._across: set[str] = set()  # folders that no part can be renamed into (fault F11)
         # Random where they begin: asking the system for each costs a hand-over between threads.
         self._tokens = itertools.count(int.from_bytes(os.urandom(4), "big"))
 
@@ -171,10 +173,10 @@ class LocalStore:
         Raises:
             DiskFailed: the bytes could not be written.
         """
-        if not _PUTS:
+        parent, _, name = path.rpartition("/")
+        if not _PUTS or parent in self._across:
             return None
         parts, file = self._parts_folder(), _part_file(key, f"{next(self._tokens) % _TOKENS:08x}")
-        parent, _, name = path.rpartition("/")
         try:
             mtime_ns = _fill(os.open(parts.prefix + file, _NEW, _MODE, dir_fd=parts.fd), data, mtime)
         except FileNotFoundError:  # the folder of parts has gone
@@ -182,11 +184,15 @@ class LocalStore:
         except OSError as exc:
             _remove(parts, file)
             raise self._failure(exc, path) from exc
-        with contextlib.suppress(OSError, PathRefused), self._folders.below(parent) as folder:
-            if mtime_ns is not None and _is_free(folder, name):
-                source, target = parts.prefix + file, folder.prefix + name
-                os.replace(source, target, src_dir_fd=parts.fd, dst_dir_fd=folder.fd)
-                return mtime_ns
+        try:
+            with self._folders.below(parent) as folder:
+                if mtime_ns is not None and _is_free(folder, name):
+                    source, target = parts.prefix + file, folder.prefix + name
+                    os.replace(source, target, src_dir_fd=parts.fd, dst_dir_fd=folder.fd)
+                    return mtime_ns
+        except (OSError, PathRefused) as exc:
+            if isinstance(exc, OSError) and exc.errno == errno.EXDEV and len(self._across) < _MOST_ACROSS:
+                self._across.add(parent)  # what is stored there would be written twice each time
         _remove(parts, file)
         return None
 

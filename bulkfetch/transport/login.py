@@ -17,6 +17,7 @@ from bulkfetch.errors import CredentialsMissing, LineError, NotAuthorised, Serve
 from bulkfetch.models import Head, Origin
 from bulkfetch.policy import Expiry, Login
 from bulkfetch.retry import REDIRECTS
+from bulkfetch.transport.current import current
 from bulkfetch.transport.mapping import FOREIGN, map_refusal
 from bulkfetch.transport.oneasks import OneAsks
 from bulkfetch.transport.resending import drain
@@ -128,6 +129,7 @@ class LoginSession:
         kind, body = self._body()
         for _ in range(_MOST_HOPS):
             request = self._request(method, url, kind, body, jar)
+            current.needs_fresh = method == "POST"  # RFC 9110 section 9.2.2
             response = route.adapter.send(request, stream=True, **route.options)
             try:
                 extract_cookies_to_jar(jar, request, response.raw)  # type: ignore[no-untyped-call]

@@ -18,6 +18,7 @@ from bulkfetch.errors import CredentialsMissing, NotAuthorised, ServerFailed, Tr
 from bulkfetch.extras import load_extra
 from bulkfetch.models import Origin
 from bulkfetch.safetext import clean, redact, register_secret
+from bulkfetch.transport.current import current
 from bulkfetch.transport.mapping import FOREIGN, map_refusal
 from bulkfetch.transport.oneasks import OneAsks
 from bulkfetch.transport.resending import send_again
@@ -174,6 +175,7 @@ class _TokenAdapter(BaseAdapter):
         self._inner = inner
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        current.needs_fresh = True  # RFC 9110 section 9.2.2
         response = self._inner.send(request, *args, **{**options, "stream": True})
         status = response.status_code
         try:
