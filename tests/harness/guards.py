@@ -57,8 +57,8 @@ GUARDS = (
         "a small file that is there stays",
         "K08",
         "store/local.py",
-        "if is_whole and _is_free(folder, name):",
-        "if is_whole:",
+        "if mtime_ns is not None and _is_free(folder, name):",
+        "if mtime_ns is not None:",
         "test_whole.py::test_a_file_that_appeared_meanwhile_stays",
     ),
     Guard(
