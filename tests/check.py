@@ -16,6 +16,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 AGAIN = ["--reruns=1", "--reruns-delay=2", "-raR", "--hypothesis-profile=same"]
 ATTEMPTS = [str(path) for path in sorted(HERE.glob("test_attempt_*.py"))]
+CORES = os.cpu_count() or 2
+MORE_WORKERS = {"PYTEST_XDIST_AUTO_NUM_WORKERS": str(CORES * 3 // 2)}  # tests wait for half of their time
 STEPS = (
     ("requests", ["ruff", "check", "."]),
     ("requests", ["ruff", "format", "--check", "-q", "."]),
@@ -26,7 +28,7 @@ STEPS = (
 
 for transport, step in STEPS:
     print("$", *step, flush=True)
-    environment = {**os.environ, "BULKFETCH_TEST_TRANSPORT": transport}
+    environment = {**MORE_WORKERS, **os.environ, "BULKFETCH_TEST_TRANSPORT": transport}
     code = subprocess.run([sys.executable, "-m", *step], cwd=HERE.parent, env=environment).returncode
     if code:
         sys.exit(code)
