@@ -93,7 +93,7 @@ class LocalStore:
 
     def new_part(self, key: bytes, name: str) -> Part:
         """Create an empty part that no one else can have; raises `DiskFailed`."""
-        token = f"{next(self._tokens) % _TOKENS:08x}"
+        token = self._new_token()
         file = _part_file(key, token)
         try:
             folder = self._parts_folder()
@@ -176,7 +176,7 @@ class LocalStore:
         parent, _, name = path.rpartition("/")
         if not _PUTS or parent in self._across:
             return None
-        parts, file = self._parts_folder(), _part_file(key, f"{next(self._tokens) % _TOKENS:08x}")
+        parts, file = self._parts_folder(), _part_file(key, self._new_token())
         try:
             mtime_ns = _fill(os.open(parts.prefix + file, _NEW, _MODE, dir_fd=parts.fd), data, mtime)
         except FileNotFoundError:  # the folder of parts has gone
@@ -275,6 +275,9 @@ class LocalStore:
         if exc.errno in _LOST and not os.access(self._root, os.W_OK | os.X_OK):
             return DiskUnusable(f"{clean(self._root)} can no longer be written: {exc.strerror}")
         return from_os_error(exc, clean(path))
+
+    def _new_token(self) -> str:
+        return f"{next(self._tokens) % _TOKENS:08x}"
 
     def _parts_folder(self) -> Folder:
         if self._parts is None:

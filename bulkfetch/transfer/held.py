@@ -35,7 +35,8 @@ def confirm(task: Task, head: Head, asked: float, context: Context) -> Done:
         raise errors.RangeMismatch("the file went away while the server was asked whether it has changed")
     if head.etag is not None and held.etag is not None and _opaque(head.etag) != _opaque(held.etag):
         head = Head(head.status)  # of another version: it updates nothing
-    return _kept(held, head, asked, _NOT_MODIFIED)
+    etag, modified = head.etag or held.etag, head.last_modified or held.last_modified
+    return _kept(held, head._replace(etag=etag, last_modified=modified), asked, _NOT_MODIFIED)
 
 
 def compare(
@@ -64,12 +65,10 @@ def dated(head: Head) -> Head:
 
 
 def _kept(held: Held, head: Head, asked: float, reason: str) -> Done:
+    """Return the file held as done, with the validators of `head`: what that does not say no longer holds."""
     name, _, digest = held.digest.partition(":")
-    etag, modified = head.etag or held.etag, head.last_modified or held.last_modified
-    if reason == _SAME_BYTES:  # a whole answer: what it does not say no longer holds
-        etag, modified = head.etag, head.last_modified
-    until = fresh_until(head, asked)
-    return Done(held.size, digest, name or "sha256", etag, modified, held.mtime_ns, (), reason, until)
+    facts = (held.size, digest, name or "sha256", head.etag, head.last_modified, held.mtime_ns)
+    return Done(*facts, (), reason, fresh_until(head, asked))
 
 
 def _opaque(etag: str) -> str:
