@@ -11,7 +11,7 @@ from typing import Any
 from bulkfetch.config import AUTO, FetchConfig
 from bulkfetch.extras import load_extra
 from bulkfetch.hosts import HostLimits, HostSlot
-from bulkfetch.models import Origin
+from bulkfetch.models import Origin, Task
 from bulkfetch.policy import NO_COOKIES, HostPolicy, Policies
 from bulkfetch.retry import RetryPolicy
 from bulkfetch.safetext import redact, sounds_secret
@@ -73,6 +73,14 @@ def asks_robots(policies: Policies) -> bool:
 def has_deadlines(config: FetchConfig, policies: Policies) -> bool:
     """Say whether any entry may have a deadline."""
     return config.entry_deadline is not None or bool(policies.settings("entry_deadline"))
+
+
+def as_it_starts(task: Task, now: float, policies: Policies | None) -> Task:
+    """Return a task as it starts: a deadline counts from the first attempt; no `policies`: none has one."""
+    if task.started:
+        return task
+    bound = policies.for_url(task.url).entry_deadline if policies is not None else None
+    return task.begun(now, now + bound if bound else None)
 
 
 def has_credentials(policy: HostPolicy) -> bool:

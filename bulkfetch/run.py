@@ -15,7 +15,7 @@ from bulkfetch.config import FetchConfig
 from bulkfetch.engine import Engine, Report
 from bulkfetch.errors import BulkfetchError, ManifestCut, UsageError
 from bulkfetch.events import Event, Exchanged, Notice, Progress
-from bulkfetch.governing import has_deadlines
+from bulkfetch.governing import as_it_starts, has_deadlines
 from bulkfetch.inbox import Inbox
 from bulkfetch.intake import Intake
 from bulkfetch.journal import AttemptRow, Journal
@@ -249,10 +249,7 @@ class Run:
         if self._listens:
             url = hide_query(task.url) if task.refreshed else task.url
             self._emit(events.Started(task.path, redact_url(url), task.attempt))
-        if task.started:
-            return task
-        bound = self._policies.for_url(task.url).entry_deadline if self._has_deadlines else None
-        return task.begun(now, now + bound if bound else None)
+        return as_it_starts(task, now, self._policies if self._has_deadlines else None)
 
     def _wait(self) -> None:
         """Sleep until something happens, then deal with all that has."""

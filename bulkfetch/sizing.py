@@ -14,7 +14,7 @@ from typing import NamedTuple
 from bulkfetch.config import FetchConfig
 from bulkfetch.engine import Report, ThreadEngine
 from bulkfetch.exchange import Exchange
-from bulkfetch.governing import asks_robots, has_deadlines
+from bulkfetch.governing import as_it_starts, asks_robots, has_deadlines
 from bulkfetch.inbox import Inbox
 from bulkfetch.limits import Buckets
 from bulkfetch.models import Attempt, Failure, Task
@@ -107,13 +107,7 @@ class _Sizing:
     def _start(self, engine: ThreadEngine) -> None:
         now = time.monotonic()
         while self._scheduler.active < self._config.most_jobs and (task := self._scheduler.take(now)):
-            engine.submit([self._started(task, now)])
-
-    def _started(self, task: Task, now: float) -> Task:
-        if task.started:
-            return task
-        bound = self._policies.for_url(task.url).entry_deadline if self._has_deadlines else None
-        return task.begun(now, now + bound if bound else None)
+            engine.submit([as_it_starts(task, now, self._policies if self._has_deadlines else None)])
 
     def _add(self, task: Task) -> Iterator[Sized]:
         self._open[task.key] = task
