@@ -51,6 +51,7 @@ class FetchConfig:
     existing: str = "skip"  # for a file there that no earlier run of ours wrote
     jobs: int | str = 16  # "auto": as many as pay, up to MOST_JOBS
     per_host: int | str = 6  # "auto": as many as pay, up to MOST_PER_HOST
+    processes: int | str = 0  # further ones, for small files; "auto": as soon as they pay
     rate: float | None = None  # requests per second for the whole run
     host_rate: float | None = None  # requests per second and host
     limit_rate: float | None = None  # bytes per second for the whole run
@@ -114,10 +115,10 @@ class FetchConfig:
             raise UsageError(f"existing is one of {', '.join(EXISTING)}, not {self.existing!r}")
         if self.transport not in TRANSPORTS:
             raise UsageError(f"transport is one of {', '.join(TRANSPORTS)}, not {self.transport!r}")
-        for name in ("jobs", "per_host", "segments"):
+        for name, least in (("jobs", 1), ("per_host", 1), ("segments", 1), ("processes", 0)):
             value = getattr(self, name)
-            if value != AUTO and (not isinstance(value, int) or value < 1):
-                raise UsageError(f"{name} must be at least 1 or auto, not {value!r}")
+            if value != AUTO and (not isinstance(value, int) or value < least):
+                raise UsageError(f"{name} must be at least {least} or auto, not {value!r}")
         if self.digest != "none" and self.digest not in ALGORITHMS:
             raise UsageError(f"digest is one of {', '.join(ALGORITHMS)} or none, not {self.digest!r}")
         if self.untrusted and self.headers:

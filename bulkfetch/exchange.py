@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from bulkfetch.addresses import PeerOf, host_part
@@ -71,6 +71,7 @@ class Exchange:
         policies: what holds for which host; None: the configuration alone.
         most_origins: whose idle connections are kept.
         peer_of: whom the address a socket was connected to stands for.
+        tell_cookies: takes the cookies that a plain answer has set: its origin and URL, and the values.
 
     Raises:
         UsageError: the fast transport was asked for where it cannot serve.
@@ -83,6 +84,7 @@ class Exchange:
         *,
         most_origins: int = 256,
         peer_of: PeerOf = host_part,
+        tell_cookies: Callable[[Origin, str, Sequence[str]], None] | None = None,
     ) -> None:
         if config.transport == "fast" and (config.proxies or config.auth):
             raise UsageError(
@@ -93,6 +95,7 @@ class Exchange:
         self._contexts = contexts_of(config)
         self._most_origins = most_origins
         self._peer_of = peer_of
+        self._tell_cookies = tell_cookies
         self._general: Transport | None = None
         self._lock = threading.Lock()  # guards _general
         self._wire = Wire(config, policies, self._contexts, most_origins=most_origins, peer_of=peer_of)
@@ -130,9 +133,26 @@ class Exchange:
             asked, headers = way.applied.sent_url(url), {**way.applied.fields, **headers}
         reply = self._wire.open(origin, asked, headers, lease)
         if reply.cookies and policy.keep_cookies:
-            self._by_requests().keep_cookies(origin, url, reply.cookies)
-            self._with_cookies.add(origin)
+            if self._tell_cookies is not None:
+                self._tell_cookies(origin, url, reply.cookies)
+            self.keep_cookies(origin, url, reply.cookies)
         return reply
+
+    def keep_cookies(self, origin: Origin, url: str, values: Sequence[str]) -> None:
+        """Send cookies that the answer from `url` has set with what is asked there from now on."""
+        self._by_requests().keep_cookies(origin, url, values)
+        self._with_cookies.add(origin)
+
+    def is_plain(self, origin: Origin, url: str) -> bool:
+        """Say whether a plain GET there carries nothing but its URL and the fields of all requests."""
+        policy = self._policies.for_url(url)
+        way = self._ways.get((origin, policy)) or self._choose(origin, policy)
+        is_bare = way.is_plain and way.applied is None
+        return is_bare and origin not in self._with_cookies and not is_replaced()
+
+    def drop_idle(self, origin: Origin) -> None:
+        """Close our own idle connections to an origin."""
+        self._wire.drop_idle(origin)
 
     def close(self) -> None:
         """Close every idle connection."""

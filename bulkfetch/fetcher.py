@@ -17,7 +17,7 @@ from bulkfetch import events
 from bulkfetch.config import AUTO, FetchConfig
 from bulkfetch.display import Display, NullDisplay
 from bulkfetch.ending import Ending
-from bulkfetch.engine import ThreadEngine
+from bulkfetch.engine import ProcessEngine, ThreadEngine, count_processes
 from bulkfetch.errors import DiskFailed, DiskFull, UsageError
 from bulkfetch.events import Event
 from bulkfetch.exchange import Exchange
@@ -212,7 +212,13 @@ class Fetcher:
                     )
                     return functools.partial(run_attempt, context=context)
 
-                engine = ThreadEngine(config.most_jobs, make_worker, run.tell)
+                threads = ThreadEngine(config.most_jobs, make_worker, run.tell)
+                most = 0 if gate else count_processes(config, self._policies)
+                engine = (
+                    ProcessEngine(most, threads, config, exchange, run.tell, run.inbox.put)
+                    if most
+                    else threads
+                )
                 parts.callback(engine.close, _CLOSE)
                 parts.callback(stop.set)
                 self._announce()

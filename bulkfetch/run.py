@@ -37,7 +37,7 @@ from bulkfetch.policy import Policies
 from bulkfetch.safetext import hide_query, redact, redact_url
 from bulkfetch.scheduler import Ended, Moved, Partial, Requeued, Scheduler, Step
 from bulkfetch.summary import Summary
-from bulkfetch.tuning import AutoLimit, Crowd
+from bulkfetch.tuning import AutoLimit
 from bulkfetch.urls import origin_of
 
 Message = Report | Progress | Sharing | Notice | Exchanged
@@ -81,7 +81,6 @@ class Run:
         self._emit = emit or _ignore
         self._refresh = refresh
         self._crew = crew  # None: as many workers as configured
-        self._crowd = Crowd(config.most_jobs)
         self._comes_at_once = False  # what was started last: small files of a host that answers at once
         self.inbox: Inbox[Message] = Inbox()
         self._backlog = Backlog()
@@ -231,9 +230,8 @@ class Run:
             for late, failure in self._scheduler.expire(now):
                 self._fail(late, failure)
         self._is_starved = self._is_full = False
-        self._crowd.look(now, time.process_time())
         most = self._crew.limit if self._crew else self._config.most_jobs
-        few = min(most, self._crowd.limit)
+        few = min(most, self._engine.most_small(now, self._scheduler.queued))
         while self._scheduler.active < (few if self._comes_at_once else most):
             task = self._scheduler.take(now)
             if task is None:
@@ -454,6 +452,7 @@ class Run:
 
     def _let_go(self) -> None:
         """Wait a moment for the attempts under way: the watchdog shuts their sockets."""
+        self._engine.let_go()
         end = time.monotonic() + _LET_GO
         while self._scheduler.active and (left := end - time.monotonic()) > 0:
             self._receive(self.inbox.take(left))

@@ -5,6 +5,7 @@ Pure: times are monotonic seconds and arguments; whoever owns an object is alone
 
 from __future__ import annotations
 
+from math import ceil
 from typing import NamedTuple
 
 _UNIT = 64 * 1024  # bytes that weigh as much as one more request
@@ -26,6 +27,8 @@ _CROWD_LEAST = 4  # workers that the processor always has work for
 _CROWD_SECONDS = 0.1
 _BUSY, _IDLE = 0.9, 0.7  # of one core
 _FAST = 0.02  # seconds of an answer
+_OVERLAP_LEAST = 3  # batches: the next ones are there when one has ended
+_OVERLAP_ANSWERS = 64
 _LARGEST_SHARE = 0.2  # of the time in a window that one answer may have taken
 
 
@@ -223,10 +226,11 @@ class Crowd:
     `limit` is for small files that come at once.
     """
 
-    __slots__ = ("_cpu", "_most", "_since", "limit")
+    __slots__ = ("_cpu", "_least", "_most", "_since", "limit")
 
     def __init__(self, most: int) -> None:
         self.limit = self._most = most
+        self._least = min(_CROWD_LEAST, most)
         self._since = self._cpu = 0.0
 
     def look(self, now: float, cpu: float) -> None:
@@ -236,7 +240,37 @@ class Crowd:
             return
         share = (cpu - self._cpu) / elapsed
         if share > _BUSY:
-            self.limit = max(min(_CROWD_LEAST, self._most), self.limit * 3 // 4)
+            self.limit = max(self._least, self.limit * 3 // 4)
         elif share < _IDLE:
             self.limit = min(self._most, self.limit * 2)
         self._since, self._cpu = now, cpu
+
+
+class Overlap:
+    """How many batches keep a process busy: one at work, and as many as the wait for an answer has room for.
+
+    That wait is the least one seen lately, as the others waited for the processor too.
+    """
+
+    __slots__ = ("_answers", "_begun", "_fastest", "_most", "limit")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.limit = min(_OVERLAP_LEAST, most)
+        self.begin(0.0)
+
+    def begin(self, cpu: float) -> None:
+        """Start to measure; the process has used `cpu` seconds of its processor so far."""
+        self._begun = cpu
+        self._answers = 0
+        self._fastest = float("inf")
+
+    def note(self, answers: int, fastest: float, cpu: float) -> None:
+        """Count a batch that has ended; `fastest` is the least time of an answer in it."""
+        self._answers += answers
+        self._fastest = min(self._fastest, fastest)
+        spent = cpu - self._begun
+        if self._answers >= _OVERLAP_ANSWERS and spent > 0:
+            waiting = ceil(self._fastest * self._answers / spent)
+            self.limit = min(max(_OVERLAP_LEAST, 1 + waiting), self._most)
+            self.begin(cpu)

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from bulkfetch.checksums import ALGORITHMS
-from bulkfetch.cli.params import COUNT, DURATION, FOLDER, HEADER, LIMIT, LINE, RATE, SIZE
-from bulkfetch.config import EXISTING, TRANSPORTS, USER_AGENT, FetchConfig
+from bulkfetch.cli.params import COUNT, COUNT_OR_NONE, DURATION, FOLDER, HEADER, LIMIT, LINE, RATE, SIZE
+from bulkfetch.config import AUTO, EXISTING, TRANSPORTS, USER_AGENT, FetchConfig
 from bulkfetch.manifest import READERS
 from bulkfetch.safetext import register_secret, sounds_secret
 
@@ -32,6 +32,7 @@ _SOURCES = (
 _POLICY = (
     click.option("-j", "--jobs", type=COUNT, metavar="N|auto", default=16, help="Worker threads (default 16); auto: as many as pay, at most 64."),
     click.option("--per-host", type=COUNT, metavar="N|auto", default=6, help="Connections per host (default 6); auto: as many as pay, at most 16."),
+    click.option("--processes", type=COUNT_OR_NONE, metavar="N|auto", default=AUTO, help="Further processes for small files (0: none); auto (default): where the processor is what they wait for."),
     click.option("--rate", type=RATE, help="Requests of the whole run, e.g. 50/s (default: none)."),
     click.option("--host-rate", type=RATE, help="Requests per host, e.g. 5/s, 100/m (default: none)."),
     click.option("--limit-rate", type=SIZE, help="Bytes per second for the whole run, e.g. 20M (default: none)."),

@@ -91,16 +91,19 @@ class Limit(_Type):
 
 
 class Count(_Type):
-    """A number, or auto."""
+    """A number of at least `least`, or auto."""
 
     name = "n|auto"
+
+    def __init__(self, least: int = 1) -> None:
+        self._least = least
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
         text = str(value).lower()
         if text == AUTO:
             return text
-        if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= 1024:
-            self.fail(f"{value!r} is neither auto nor a number from 1 to 1024", param, ctx)
+        if not re.fullmatch(r"[0-9]{1,4}", text) or not self._least <= int(text) <= 1024:
+            self.fail(f"{value!r} is neither auto nor a number from {self._least} to 1024", param, ctx)
         return int(text)
 
 
@@ -133,6 +136,7 @@ class Header(Line):
         return name.strip(), text.strip()
 
 
-SIZE, RATE, DURATION, LIMIT, COUNT = Size(), Rate(), Duration(), Limit(), Count()
+SIZE, RATE, DURATION, LIMIT = Size(), Rate(), Duration(), Limit()
+COUNT, COUNT_OR_NONE = Count(), Count(0)
 LINE, HEADER = Line(), Header()
 FOLDER = Folder()

@@ -1,7 +1,17 @@
 """Where attempts run: one module per kind of engine."""
 
 from bulkfetch.engine.base import Engine, Report, Tell, Worker
+from bulkfetch.engine.processes import ProcessEngine, count_processes
 from bulkfetch.engine.serial import SerialEngine
 from bulkfetch.engine.threads import ThreadEngine
 
-__all__ = ["Engine", "Report", "SerialEngine", "Tell", "ThreadEngine", "Worker"]
+__all__ = [
+    "Engine",
+    "ProcessEngine",
+    "Report",
+    "SerialEngine",
+    "Tell",
+    "ThreadEngine",
+    "Worker",
+    "count_processes",
+]

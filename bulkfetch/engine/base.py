@@ -28,6 +28,15 @@ class Engine(Protocol):
     def submit(self, batch: Sequence[Task]) -> None:
         """Start the attempts as soon as a worker is free; one that fails ends its batch."""
 
+    def most_small(self, now: float, waiting: int) -> int:
+        """Return how many batches of small files that come at once are worth having under way.
+
+        `waiting` tells how many tasks have yet to be started.
+        """
+
+    def let_go(self) -> None:
+        """Tell workers who would not see it that the run stops."""
+
     def close(self, seconds: float) -> bool:
         """Let the workers go; False when some did not end within `seconds`."""
 

@@ -19,6 +19,13 @@ class SerialEngine:
         """Run the attempts and report them."""
         run_batch(batch, self._worker, self._tell)
 
+    def most_small(self, now: float, waiting: int) -> int:
+        """Return 1: no batch is ever under way beside another."""
+        return 1
+
+    def let_go(self) -> None:
+        """Nothing is under way."""
+
     def close(self, seconds: float) -> bool:
         """Nothing runs outside `submit`."""
         return True

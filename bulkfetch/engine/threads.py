@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from bulkfetch.engine.base import Tell, Worker, run_batch
 from bulkfetch.models import Task
+from bulkfetch.tuning import Crowd
 
 _IDLE = 1.0  # seconds after which an idle worker ends
 
@@ -26,6 +27,7 @@ class ThreadEngine:
         self._loops: list[Future[None]] = []
         self._spare: list[Worker] = []  # what loops that have ended worked with
         self._live = 0  # loops that will take another batch
+        self._crowd = Crowd(jobs)
         self._lock = threading.Lock()  # guards _live against a batch that comes as a loop ends
 
     def submit(self, batch: Sequence[Task]) -> None:
@@ -37,6 +39,19 @@ class ThreadEngine:
             self._live += 1
         self._loops = [loop for loop in self._loops if not loop.done()]
         self._loops.append(self._pool.submit(self._work))
+
+    def most_small(self, now: float, waiting: int) -> int:
+        """Return fewer than all workers where they wait for the processor."""
+        self._crowd.look(now, time.process_time())
+        return self._crowd.limit
+
+    @property
+    def is_crowded(self) -> bool:
+        """Say whether the processor is what the workers wait for."""
+        return self._crowd.limit < self._jobs
+
+    def let_go(self) -> None:
+        """The watchdog sees that the run stops."""
 
     def close(self, seconds: float) -> bool:
         """End every worker after its present batch."""

@@ -54,6 +54,12 @@ class Wire:
         lease.stream()
         return Reply(answer, connection, pool)
 
+    def drop_idle(self, origin: Origin) -> None:
+        """Close the idle connections to an origin."""
+        known = self._pools.get(origin)
+        if known is not None:
+            known[0].drop_idle()
+
     def close(self) -> None:
         """Close every connection that is idle now, and the others when their replies are closed."""
         with self._lock:

@@ -90,11 +90,15 @@ class Pool:
         if len(self._idle) > self._most or self._closed:
             self._drop_oldest()
 
+    def drop_idle(self) -> None:
+        """Close the idle connections."""
+        while self._idle:
+            self._drop_oldest()
+
     def close(self) -> None:
         """Close the idle connections, and those in use when they come back."""
         self._closed = True
-        while self._idle:
-            self._drop_oldest()
+        self.drop_idle()
 
     def _drop_oldest(self) -> None:
         try:

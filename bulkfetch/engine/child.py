@@ -1,0 +1,106 @@
+"""A worker process: makes attempts as a worker thread does, and reports them batch by batch."""
+
+from __future__ import annotations
+
+import functools
+import os
+import pickle
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from bulkfetch.config import FetchConfig
+from bulkfetch.engine.base import Report, Worker, run_batch
+from bulkfetch.engine.messages import (
+    BATCH,
+    COOKIES,
+    EVENT,
+    HELLO,
+    STOP,
+    Frame,
+    pack_attempt,
+    read_frame,
+    unpack_task,
+    write_frame,
+)
+from bulkfetch.exchange import Exchange
+from bulkfetch.limits import Buckets
+from bulkfetch.models import Origin, Task
+from bulkfetch.openfiles import count_origins, may_keep_folders
+from bulkfetch.policy import Policies
+from bulkfetch.store import LocalStore
+from bulkfetch.store.folders import HAS_HANDLES
+from bulkfetch.transfer import Context, Cores, run_attempt
+from bulkfetch.watchdog import Watchdog
+
+
+class Child:
+    """Serves one coordinator over two streams, until it is told to stop."""
+
+    def __init__(self, config: FetchConfig, output: BinaryIO) -> None:
+        self._config = config
+        self._output = output
+        self._lock = threading.Lock()  # guards _output
+        self._stop = threading.Event()
+        policies = Policies(config)
+        handles = HAS_HANDLES and may_keep_folders()
+        self._store = LocalStore(config.dest, fsync=config.fsync, handles=handles)
+        self._store.prepare()
+        self._watchdog = Watchdog(self._stop, config.min_speed, tell=self._emit)
+        self._exchange = Exchange(
+            config, policies, most_origins=count_origins(config), tell_cookies=self._tell_cookies
+        )
+        self._shared = (config, policies, self._store, self._exchange, Buckets(None, self._stop), self._stop)
+        self._cores = Cores()
+        self._spare: list[Worker] = []  # one for each batch that was under way at once
+        self._pool = ThreadPoolExecutor(config.most_jobs, thread_name_prefix="bulkfetch-worker")
+
+    def serve(self, source: BinaryIO) -> None:
+        """Take batches until there are no more; raises `EOFError` where the coordinator has gone."""
+        self._post((HELLO, time.process_time()))
+        while (frame := read_frame(source)) != STOP:
+            number, origin, tasks = frame
+            self._pool.submit(self._run, number, [unpack_task(task, Origin(*origin)) for task in tasks])
+        self._stop.set()
+        self._pool.shutdown()  # each attempt is cut by the watchdog
+        self._exchange.close()
+        self._watchdog.close()
+        self._store.close()
+
+    def _run(self, number: int, batch: Sequence[Task]) -> None:
+        worker = self._spare.pop() if self._spare else self._make_worker()
+        reports: list[Report] = []
+        run_batch(batch, worker, reports.append)
+        self._spare.append(worker)
+        attempts = [pack_attempt(report.attempt, report.task) for report in reports]
+        self._post((BATCH, number, attempts, time.process_time()))
+
+    def _make_worker(self) -> Worker:
+        context = Context(*self._shared, self._watchdog.lease(), self._emit, self._cores)
+        return functools.partial(run_attempt, context=context)
+
+    def _emit(self, message: Any) -> None:
+        self._post((EVENT, pickle.dumps(message, pickle.HIGHEST_PROTOCOL)))
+
+    def _tell_cookies(self, origin: Origin, url: str, values: Sequence[str]) -> None:
+        self._post((COOKIES, tuple(origin), url, tuple(values)))
+
+    def _post(self, frame: Frame) -> None:
+        with self._lock:
+            write_frame(self._output, frame)
+
+
+def main() -> None:
+    """Serve the process that has started this one; whatever a library prints goes nowhere."""
+    output = os.fdopen(os.dup(1), "wb")
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+    source = sys.stdin.buffer
+    try:
+        Child(pickle.loads(read_frame(source)), output).serve(source)
+    except (EOFError, OSError):  # whoever wanted the files has been killed: so are we
+        os._exit(1)

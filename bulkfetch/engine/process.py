@@ -1,0 +1,165 @@
+"""One worker process, as the coordinator sees it."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from bulkfetch.config import FetchConfig
+from bulkfetch.engine.base import Report, Tell
+from bulkfetch.engine.messages import (
+    BATCH,
+    COOKIES,
+    EVENT,
+    HELLO,
+    STOP,
+    Frame,
+    pack_task,
+    read_frame,
+    unpack_attempt,
+    write_frame,
+)
+from bulkfetch.models import Attempt, Failure, Origin, Task
+from bulkfetch.standing import declared
+from bulkfetch.tuning import Overlap
+
+_ROOT = str(Path(__file__).parents[2])
+_START = "import sys; sys.path[:] = sys.argv[1:]; from bulkfetch.engine.child import main; main()"
+
+
+class Process:
+    """A process at the other end of two pipes, and a thread that listens to it."""
+
+    def __init__(
+        self,
+        config: FetchConfig,
+        tell: Tell,
+        emit: Callable[[Any], None],
+        keep_cookies: Callable[[Origin, str, Sequence[str]], None],
+    ) -> None:
+        self._tell = tell
+        self._emit = emit
+        self._keep_cookies = keep_cookies
+        self._overlap = Overlap(int(config.jobs))
+        self._batches: dict[int, Sequence[Task]] = {}  # under way there
+        self._lock = threading.Lock()  # guards _batches and _is_closed: nothing is sent to one that has ended
+        self._is_closed = False
+        self._number = 0
+        self._hello = threading.Event()
+        command = [sys.executable, "-c", _START, _ROOT, *sys.path]
+        pipe, null = subprocess.PIPE, subprocess.DEVNULL
+        # A group of its own: Ctrl-C is for the coordinator, who tells it what to do.
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=null, process_group=0)
+        self._input = cast(BinaryIO, self._process.stdin)
+        self._output = cast(BinaryIO, self._process.stdout)
+        self._thread = threading.Thread(target=self._listen, name="bulkfetch-listener", daemon=True)
+        self._thread.start()
+        self._post(pickle.dumps(config, pickle.HIGHEST_PROTOCOL))
+
+    @property
+    def is_ready(self) -> bool:
+        """Say whether it takes batches."""
+        return self._hello.is_set() and not self._is_closed
+
+    @property
+    def busy(self) -> int:
+        """Batches under way."""
+        return len(self._batches)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until it is ready, or will never be."""
+        self._hello.wait(seconds)
+
+    @property
+    def limit(self) -> int:
+        """Batches it is worth giving it."""
+        return self._overlap.limit
+
+    def send(self, batch: Sequence[Task]) -> bool:
+        """Hand over a batch, which is then reported; False when it has ended."""
+        with self._lock:
+            if self._is_closed:
+                return False
+            self._number += 1
+            self._batches[self._number] = batch
+        self._post((self._number, tuple(batch[0].origin), [pack_task(task) for task in batch]))
+        return True
+
+    def stop(self) -> None:
+        """Have it end: what is under way is cut, and reported."""
+        with self._lock:
+            was_closed, self._is_closed = self._is_closed, True
+        if not was_closed:
+            self._post(STOP)
+
+    def close(self, seconds: float) -> bool:
+        """Wait for its end; False when it had to be killed."""
+        self.stop()
+        try:
+            self._process.wait(max(0.0, seconds))
+            has_ended = True
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            has_ended = False
+        self._thread.join()
+        for stream in (self._input, self._output):
+            with contextlib.suppress(OSError):
+                stream.close()
+        return has_ended
+
+    def _post(self, frame: Frame) -> None:
+        with contextlib.suppress(OSError):  # it has ended, and the thread that listens sees so
+            write_frame(self._input, frame)
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                self._take(read_frame(self._output))
+        except (EOFError, OSError):
+            self._lose()
+
+    def _take(self, frame: Frame) -> None:
+        kind, *facts = frame
+        if kind == BATCH:
+            self._report(*facts)
+        elif kind == EVENT:
+            self._emit(pickle.loads(facts[0]))
+        elif kind == COOKIES:
+            origin, url, values = facts
+            self._keep_cookies(Origin(*origin), url, values)
+        elif kind == HELLO:
+            self._overlap.begin(*facts)
+            self._hello.set()
+
+    def _report(self, number: int, attempts: Sequence[Frame], cpu: float) -> None:
+        batch = self._batches.pop(number)
+        made = [unpack_attempt(frame, task) for frame, task in zip(attempts, batch, strict=False)]
+        self._overlap.note(len(made), min(attempt.seconds for attempt in made), cpu)
+        last = len(made) - 1
+        for i, attempt in enumerate(made):
+            unstarted = tuple(batch[len(made) :]) if i == last else ()
+            self._tell(Report(batch[i], attempt, i == last, unstarted))
+
+    def _lose(self) -> None:
+        """Hand back what a process that was killed had been given; any of it may be there already."""
+        with self._lock:
+            self._is_closed = True
+            batches, self._batches = self._batches, {}
+        self._hello.set()
+        for batch in batches.values():
+            first, *others = (_perhaps_there(task) for task in batch)
+            failure = Failure("internal", "the process that fetched it ended", retryable=True)
+            self._tell(
+                Report(first, Attempt(first.attempt, failure=failure, url=first.url), True, tuple(others))
+            )
+
+
+def _perhaps_there(task: Task) -> Task:
+    return task._replace(check=declared(task.entry, "found complete"), replace=True)

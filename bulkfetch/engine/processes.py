@@ -1,0 +1,130 @@
+"""Small files in processes of their own, which do not wait for one another's interpreter lock."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bulkfetch.config import AUTO, FetchConfig
+from bulkfetch.engine.base import Tell
+from bulkfetch.engine.messages import is_fresh
+from bulkfetch.engine.threads import ThreadEngine
+from bulkfetch.exchange import Exchange
+from bulkfetch.models import Task
+from bulkfetch.policy import Policies
+
+if TYPE_CHECKING:
+    from bulkfetch.engine.process import Process
+
+_MOST = 3  # processes that one coordinator keeps busy
+_WORTH = 2500  # tasks that must be waiting for further processes to pay for their start
+_LEAST_EACH = 2  # batches: one is at work while the next is on its way
+_HELLO_SECONDS = 10.0
+
+
+def count_processes(config: FetchConfig, policies: Policies) -> int:
+    """Return how many processes may serve a run besides this one.
+
+    None where what holds for a host, or what a run must count or show, would have to be shared with them.
+    """
+    is_alone = config.limit_rate is not None or config.trace or config.refresh_url is not None
+    if is_alone or not policies.is_uniform or os.name != "posix" or not sys.executable:
+        return 0
+    if config.processes != AUTO:
+        return int(config.processes)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(_MOST, cores) if cores > 1 and config.most_jobs > _LEAST_EACH else 0
+
+
+class ProcessEngine:
+    """Hands batches of small, plain files to processes, and everything else to the threads of this one.
+
+    Args:
+        most: processes, at most.
+        threads: serves until the processes pay, and what they cannot do.
+        config: how the run behaves.
+        exchange: the run's own: what it has learnt of hosts decides what processes may ask for.
+        tell: takes the end of every attempt, from any thread.
+        emit: takes what attempts say meanwhile, from any thread.
+    """
+
+    def __init__(
+        self,
+        most: int,
+        threads: ThreadEngine,
+        config: FetchConfig,
+        exchange: Exchange,
+        tell: Tell,
+        emit: Callable[[Any], None],
+    ) -> None:
+        self._most = most
+        self._threads = threads
+        jobs, per_host = max(_LEAST_EACH, config.most_jobs // most), max(1, config.most_per_host // most)
+        dest = Path(config.dest).absolute()
+        self._config = replace(config, dest=dest, jobs=jobs, per_host=per_host, segments=1)
+        self._is_asked = config.processes != AUTO
+        self._exchange = exchange
+        self._tell = tell
+        self._emit = emit
+        self._crew: list[Process] = []
+        self._is_worth_it = self._is_asked
+        self._is_over = False  # no process is started any more
+
+    def submit(self, batch: Sequence[Task]) -> None:
+        """Start the attempts as soon as a worker is free; one that fails ends its batch."""
+        process = self._choose(batch) if len(batch) > 1 else None
+        if process is None or not process.send(batch):
+            self._threads.submit(batch)
+
+    def most_small(self, now: float, waiting: int) -> int:
+        """Return what the processes that are there can take, else what the threads can."""
+        limits = [process.limit for process in self._crew if process.is_ready]
+        if limits:
+            return sum(limits)
+        few = self._threads.most_small(now, waiting)
+        self._is_worth_it = self._is_asked or (self._threads.is_crowded and waiting >= _WORTH)
+        return few
+
+    def let_go(self) -> None:
+        """Have the attempts under way in other processes cut."""
+        self._is_over = True
+        for process in self._crew:
+            process.stop()
+
+    def close(self, seconds: float) -> bool:
+        """End every worker after its present batch."""
+        end = time.monotonic() + seconds
+        self.let_go()
+        have_ended = self._threads.close(seconds)
+        for process in self._crew:
+            have_ended &= process.close(end - time.monotonic())
+        return have_ended
+
+    def _choose(self, batch: Sequence[Task]) -> Process | None:
+        first = batch[0]
+        if not (self._exchange.is_plain(first.origin, first.url) and all(map(is_fresh, batch))):
+            return None
+        if self._is_worth_it and not self._crew and not self._is_over:
+            self._start()
+        ready = [process for process in self._crew if process.is_ready]
+        if not ready:
+            return None
+        self._exchange.drop_idle(first.origin)  # or the host would see theirs and ours
+        return min(ready, key=lambda process: process.busy)
+
+    def _start(self) -> None:
+        from bulkfetch.engine.process import Process  # most runs need none
+
+        try:
+            for _ in range(self._most):
+                self._crew.append(Process(self._config, self._tell, self._emit, self._exchange.keep_cookies))
+        except OSError:  # the system allows no more of them: what there is will do
+            self._is_over = True
+        if self._is_asked:
+            for process in self._crew:
+                process.wait(_HELLO_SECONDS)
