@@ -130,7 +130,7 @@ def test_a_process_always_gets_something_and_never_too_much(batches, most):
         ({"processes": 3, "auth": {"h": object()}}, 0),
         ({"processes": "auto", "jobs": 1}, 0),
     ],
-    ids=str,
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else str(value),
 )
 def test_processes_serve_runs_whose_limits_need_not_be_shared(options, most):
     config = FetchConfig(**options)
