@@ -271,6 +271,6 @@ class Overlap:
         self._fastest = min(self._fastest, fastest)
         spent = cpu - self._begun
         if self._answers >= _OVERLAP_ANSWERS and spent > 0:
-            waiting = ceil(self._fastest * self._answers / spent)
-            self.limit = min(max(_OVERLAP_LEAST, 1 + waiting), self._most)
+            waiting = min(self._fastest * self._answers / spent, self._most)
+            self.limit = min(max(_OVERLAP_LEAST, 1 + ceil(waiting)), self._most)
             self.begin(cpu)
