@@ -49,7 +49,7 @@ _LET_GO = 2.0  # seconds in-flight attempts have after a stop
 _BACKLOG_MOST = 1_000_000  # tasks on disk; then the manifest waits
 _LOOK_EVERY = 0.5  # seconds between looks further down the manifest; what they bring is put on disk
 _REFILL = 64  # tasks taken from the backlog at once
-_BATCH = 16  # tasks handed to a worker at once
+_BATCH = 32  # tasks handed to a worker at once
 _PERCENT_FROM = 100  # entries after which a percentage of failures means something
 
 

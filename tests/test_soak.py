@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
+import pytest
 from harness.soak import KINDS, soak
 
+MOST = 2 if os.name == "posix" else 0
 
-def test_x04_a_thousand_files_over_random_faults_end_right_and_leak_nothing(tmp_path):
-    seen = soak(1000, tmp_path)
+
+@pytest.mark.parametrize("processes", sorted({0, MOST}))
+def test_x04_a_thousand_files_over_random_faults_end_right_and_leak_nothing(tmp_path, processes):
+    seen = soak(1000, tmp_path, processes)
     assert seen["first wrong"] == []
     assert seen["outcomes"] == seen["entries"]
     assert set(seen["faults"]) == set(KINDS)

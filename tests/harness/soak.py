@@ -101,14 +101,14 @@ def handles() -> list[str]:
     return [str(link.readlink()) for link in links if link.is_symlink()]
 
 
-def soak(entries: int, dest: Path) -> dict[str, Any]:
+def soak(entries: int, dest: Path, processes: int = 0) -> dict[str, Any]:
     """Run and return what was seen."""
     wrong: list[Outcome] = []
     retried: Counter[str] = Counter()
     with Server() as server:
         server.add_generator(Routes())
         before = (handles(), threading.active_count())
-        config = bulkfetch.FetchConfig(dest=dest, backoff=0.02, retries=3)
+        config = bulkfetch.FetchConfig(dest=dest, backoff=0.02, retries=3, processes=processes)
 
         def note(event: Any) -> None:
             if event.name == "retrying":
@@ -141,8 +141,10 @@ def main() -> None:
     """Soak and print."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--entries", type=int, default=100_000)
+    options.add_argument("--processes", type=int, default=0)
+    given = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="bulkfetch-soak-") as folder:
-        for name, value in soak(options.parse_args().entries, Path(folder)).items():
+        for name, value in soak(given.entries, Path(folder), given.processes).items():
             print(f"{name}: {value}")
 
 
