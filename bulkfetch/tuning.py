@@ -27,7 +27,7 @@ _CROWD_LEAST = 4  # workers that the processor always has work for
 _CROWD_SECONDS = 0.1
 _BUSY, _IDLE = 0.9, 0.7  # of one core
 _FAST = 0.02  # seconds of an answer
-_OVERLAP_LEAST = 3  # batches: the next ones are there when one has ended
+_OVERLAP_LEAST = 2  # batches at work: one answer that is slow holds up no other batch
 _OVERLAP_ANSWERS = 64
 _LARGEST_SHARE = 0.2  # of the time in a window that one answer may have taken
 
@@ -247,9 +247,9 @@ class Crowd:
 
 
 class Overlap:
-    """How many batches keep a process busy: one at work, and as many as the wait for an answer has room for.
+    """How many batches at once keep a process busy: as many as it can do while one answer is on its way.
 
-    That wait is the least one seen lately, as the others waited for the processor too.
+    That time is the least one seen lately, as the others waited for the processor too.
     """
 
     __slots__ = ("_answers", "_begun", "_fastest", "_most", "limit")
@@ -271,6 +271,6 @@ class Overlap:
         self._fastest = min(self._fastest, fastest)
         spent = cpu - self._begun
         if self._answers >= _OVERLAP_ANSWERS and spent > 0:
-            waiting = min(self._fastest * self._answers / spent, self._most)
-            self.limit = min(max(_OVERLAP_LEAST, 1 + ceil(waiting)), self._most)
+            enough = min(self._fastest * self._answers / spent, self._most)
+            self.limit = min(max(_OVERLAP_LEAST, ceil(enough)), self._most)
             self.begin(cpu)

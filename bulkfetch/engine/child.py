@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import os
 import pickle
+import queue
 import sys
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -56,28 +56,35 @@ class Child:
         )
         self._shared = (config, policies, self._store, self._exchange, Buckets(None, self._stop), self._stop)
         self._cores = Cores()
-        self._spare: list[Worker] = []  # one for each batch that was under way at once
-        self._pool = ThreadPoolExecutor(config.most_jobs, thread_name_prefix="bulkfetch-worker")
+        self._batches: queue.SimpleQueue[tuple[int, Sequence[Task]] | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
 
     def serve(self, source: BinaryIO) -> None:
         """Take batches until there are no more; raises `EOFError` where the coordinator has gone."""
         self._post((HELLO, time.process_time()))
         while (frame := read_frame(source)) != STOP:
-            number, origin, tasks = frame
-            self._pool.submit(self._run, number, [unpack_task(task, Origin(*origin)) for task in tasks])
+            number, origin, tasks, at_once = frame
+            self._batches.put((number, [unpack_task(task, Origin(*origin)) for task in tasks]))
+            while len(self._threads) < at_once:  # each more hands the interpreter's lock around
+                self._threads.append(threading.Thread(target=self._work, name="bulkfetch-worker"))
+                self._threads[-1].start()
         self._stop.set()
-        self._pool.shutdown()  # each attempt is cut by the watchdog
+        for _ in self._threads:
+            self._batches.put(None)
+        for thread in self._threads:  # each attempt is cut by the watchdog
+            thread.join()
         self._exchange.close()
         self._watchdog.close()
         self._store.close()
 
-    def _run(self, number: int, batch: Sequence[Task]) -> None:
-        worker = self._spare.pop() if self._spare else self._make_worker()
-        reports: list[Report] = []
-        run_batch(batch, worker, reports.append)
-        self._spare.append(worker)
-        attempts = [pack_attempt(report.attempt, report.task) for report in reports]
-        self._post((BATCH, number, attempts, time.process_time()))
+    def _work(self) -> None:
+        worker = self._make_worker()
+        while (waiting := self._batches.get()) is not None:
+            number, batch = waiting
+            reports: list[Report] = []
+            run_batch(batch, worker, reports.append)
+            attempts = [pack_attempt(report.attempt, report.task) for report in reports]
+            self._post((BATCH, number, attempts, time.process_time()))
 
     def _make_worker(self) -> Worker:
         context = Context(*self._shared, self._watchdog.lease(), self._emit, self._cores)

@@ -78,8 +78,8 @@ class Process:
 
     @property
     def limit(self) -> int:
-        """Batches it is worth giving it."""
-        return self._overlap.limit
+        """Batches it is worth giving it: the next is at hand when one has ended."""
+        return self._overlap.limit + 1
 
     def send(self, batch: Sequence[Task]) -> bool:
         """Hand over a batch, which is then reported; False when it has ended."""
@@ -88,7 +88,8 @@ class Process:
                 return False
             self._number += 1
             self._batches[self._number] = batch
-        self._post((self._number, tuple(batch[0].origin), [pack_task(task) for task in batch]))
+        tasks = [pack_task(task) for task in batch]
+        self._post((self._number, tuple(batch[0].origin), tasks, self._overlap.limit))
         return True
 
     def stop(self) -> None:
