@@ -99,6 +99,10 @@ def _bulkfetch_undigested(order: Order) -> list[str]:
     return _bulkfetch(order, "--digest", "none")
 
 
+def _bulkfetch_requests(order: Order) -> list[str]:
+    return _bulkfetch(order, "--transport", "requests")
+
+
 def _curl(order: Order) -> list[str]:
     source = "-" if order.mode == "pipe" else order.lists.write("curl")
     command = [
@@ -167,6 +171,7 @@ CONTENDERS: dict[str, Contender] = {
     for row in (
         Contender("bulkfetch", _bulkfetch, "get pipe digest segments again resume", module="bulkfetch"),
         Contender("bulkfetch-nodigest", _bulkfetch_undigested, "get pipe segments", module="bulkfetch"),
+        Contender("bulkfetch-requests", _bulkfetch_requests, "get pipe", module="requests"),
         Contender("curl", _curl, _curl_modes(), program="curl", stdin="curl"),
         Contender("wget2", _wget2, "get pipe segments again resume", program="wget2"),
         Contender("wget", _wget, "get segments again resume", program="wget"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import sqlite3
 from collections import Counter
 
@@ -25,12 +24,16 @@ class Backlog:
 
     def put(self, tasks: list[Task]) -> None:
         """Append tasks, each to its origin's queue."""
+        import pickle  # few runs have so much to do
+
         rows = [(str(task.origin), pickle.dumps(task, pickle.HIGHEST_PROTOCOL)) for task in tasks]
         self._open().executemany("INSERT INTO waiting (origin, task) VALUES (?, ?)", rows)
         self._counts.update(task.origin for task in tasks)
 
     def take(self, origin: Origin, most: int) -> list[Task]:
         """Remove and return the `most` longest-waiting tasks of `origin`."""
+        import pickle
+
         database = self._open()
         query = "SELECT id, task FROM waiting WHERE origin = ? ORDER BY id LIMIT ?"
         rows = database.execute(query, (str(origin), most)).fetchall()

@@ -47,7 +47,9 @@ def resolve(host: str, port: int, seconds: float, check: Callable[[], None]) -> 
 
 def _look_up(host: str, port: int) -> list[Address]:
     try:
-        rows = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)
+        # A name that is text is looked up in the tables of international names, which take long to load.
+        asked = host.encode() if _is_address(host) else host
+        rows = socket.getaddrinfo(asked, port, 0, socket.SOCK_STREAM)
     except (OSError, ValueError) as exc:  # a label IDNA refuses is a UnicodeError, a ValueError
         raise DnsFailed(f"no address for {host}: {getattr(exc, 'strerror', None) or exc}") from exc
     return [(socket.AddressFamily(row[0]), row[4]) for row in rows]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from bulkfetch.models import BadLine, Entry
 
 _MOST = 1024  # entries read ahead of the planner
+_AT_ONCE = 128  # entries planned in one go: meanwhile workers that have ended wait for their next task
 _STEP = 0.5  # seconds between looks at the stop event
 
 
@@ -41,18 +42,19 @@ class Intake:
         return self._ended and not self._buffer and self._error is None
 
     def take(self) -> list[Entry | BadLine]:
-        """Return what has been read since the last call.
+        """Return the next of what has been read; `wake` is called if there is more.
 
         Raises:
             BaseException: what ended the reading; everything before it has been handed out.
         """
         is_over = self._ended  # looked at first: nothing comes after it
         buffer = self._buffer
-        taken = [buffer.popleft() for _ in range(len(buffer))]
-        if len(taken) >= _MOST:
+        was_full = len(buffer) >= _MOST
+        taken = [buffer.popleft() for _ in range(min(len(buffer), _AT_ONCE))]
+        if was_full:
             with self._room:
                 self._room.notify()
-        if buffer:  # came while we took: it was not the first, so nobody has said so
+        if buffer:  # the rest, or what came while we took: nobody else says that it is there
             self._wake()
         if is_over and not taken and self._error is not None:
             error, self._error = self._error, None

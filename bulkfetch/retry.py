@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bulkfetch.errors import (
     LoginWanted,
@@ -26,8 +26,7 @@ MOST_STALE = 3  # free retries after stale keep-alive connections
 MOST_RESTARTS = 2  # times stored bytes are thrown away because the answers do not fit them
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(NamedTuple):
     """How patiently a task is tried again."""
 
     retries: int = 5  # further attempts after the first

@@ -7,8 +7,6 @@ from functools import lru_cache
 from ipaddress import IPv6Address
 from urllib.parse import quote, unquote
 
-import idna
-
 from bulkfetch.errors import LineError
 from bulkfetch.models import Origin
 from bulkfetch.safetext import clean
@@ -190,6 +188,8 @@ def _why_no_host(host: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _to_punycode(host: str) -> str:
+    import idna  # with tables that few lists need
+
     try:
         return idna.encode(host, uts46=True).decode("ascii")
     except UnicodeError as exc:  # idna.IDNAError is one

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import subprocess
 import sys
 
 import pytest
 
+from bulkfetch.cli.loading import no_search
+
 IMPORTED = re.compile(r"^import time: .*\| +([\w.]+)$", re.MULTILINE)
 HEAVY = {"requests", "urllib3", "tqdm", "asyncio", "email", "http", "xml", "certifi", "mimetypes", "shutil"}
+RARE = {"tomllib", "pickle", "idna", "encodings.idna"}  # what few lists and hosts need
 FOR_A_RUN = {
     "sqlite3",
     "ssl",
@@ -43,7 +47,7 @@ def test_a_plain_run_loads_neither_requests_nor_what_only_others_need(loaded_by,
     server.add("/a.csv", body=b"1,2")
     loaded = loaded_by("get", server.url("/a.csv"), "-d", tmp_path / "data")
     assert loaded >= FOR_A_RUN
-    assert not loaded & HEAVY
+    assert not loaded & (HEAVY | RARE)
     assert (tmp_path / "data" / "a.csv").read_bytes() == b"1,2"
 
 
@@ -74,3 +78,16 @@ def test_a_mock_that_was_there_before_our_transport_is_not_taken_for_the_real_th
     command = [sys.executable, "-c", MOCKED_FIRST, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout == "fetched 13\n", done.stderr
+
+
+def test_imports_without_a_search_leave_the_collector_as_it_was():
+    for before in (True, False):
+        was_enabled = gc.isenabled()
+        (gc.enable if before else gc.disable)()
+        try:
+            with no_search():
+                assert not gc.isenabled()
+            assert gc.isenabled() is before
+        finally:
+            (gc.enable if was_enabled else gc.disable)()
+            gc.unfreeze()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from bulkfetch.cli.loading import no_search
 from bulkfetch.cli.options import SETTINGS, build_config, policy_options, source_options
 from bulkfetch.cli.outputs import check_outputs, losses, open_displays, send_body
 from bulkfetch.cli.policies import build_policies, noted, tell_unmatched
@@ -126,7 +127,8 @@ def _get_all(
     has_columns: bool = False,
 ) -> int:
     """Fetch everything; `lasts`: the destination is there afterwards."""
-    from bulkfetch.fetcher import Fetcher
+    with no_search():
+        from bulkfetch.fetcher import Fetcher
 
     printer = _printer(options, has_columns=has_columns)
     writer = ResultWriter(getattr(sys.stdout, "buffer", None), printer, config.dest) if printer else None

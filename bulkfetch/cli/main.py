@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from bulkfetch._version import __version__
+from bulkfetch.cli.loading import no_search
 from bulkfetch.errors import BulkfetchError, DestinationLocked, DiskFailed, OutputLost
 from bulkfetch.safetext import redact
 from bulkfetch.streams import flush_or_divert
@@ -59,7 +60,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module = import_module(f"bulkfetch.cli.{_COMMANDS[cmd_name]}")
+        with no_search():
+            module = import_module(f"bulkfetch.cli.{_COMMANDS[cmd_name]}")
         command: click.Command = getattr(module, cmd_name)
         return command
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 VERSION = 1
 APPLICATION_ID = 0x62756C6B  # "bulk": tells a journal from another program's database
@@ -46,8 +46,7 @@ PROBES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Many:
+class Many(NamedTuple):
     """A statement whose middle is repeated, so that one step of SQLite does a whole batch.
 
     Each step lets go of the interpreter lock, and the workers are slow to give it back.

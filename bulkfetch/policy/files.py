@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import stat
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -65,6 +64,8 @@ def parse_policy(
     Raises:
         UsageError: something in it is wrong; the message has one line for each mistake.
     """
+    import tomllib  # most runs have no file
+
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bulkfetch.config import AUTO, USER_AGENT
 from bulkfetch.policy.credentials import (
@@ -32,8 +32,7 @@ from bulkfetch.policy.values import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """One key of a section."""
 
     read: Reader

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,6 +10,8 @@ KeyPath = tuple[str, ...]
 
 def find_lines(text: str) -> dict[KeyPath, int]:
     """Return the 1-based line of every table and key of a valid TOML text, by its path."""
+    import tomllib  # most runs have no file
+
     lines: dict[KeyPath, int] = {}
     table: KeyPath = ()
     for number, statement in _statements(text):
@@ -30,6 +31,8 @@ def _statements(text: str) -> Iterator[tuple[int, str]]:
     The end of a statement is the first line end up to which it parses: a value that goes on over
     several lines does not parse before its last.
     """
+    import tomllib
+
     pending: list[str] = []
     start = 1
     for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bulkfetch.errors import LineError
 from bulkfetch.models import Origin
@@ -17,8 +17,7 @@ _PARTS = re.compile(
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
+class Pattern(NamedTuple):
     """An exact host or its sub-domains, perhaps at one port, under one scheme, below one path."""
 
     host: str  # lower case; an IPv6 address without brackets

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bulkfetch.errors import UsageError
 from bulkfetch.policy.keys import FIELD_TABLES, GROUPS, KEYS, RENAMED, RUN_OPTIONS
@@ -20,16 +20,14 @@ from bulkfetch.secrets import is_exposed as _is_exposed
 _NAMES = (*KEYS, *GROUPS, *FIELD_TABLES)
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A value and where it was found."""
 
     value: Any
     where: str
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(NamedTuple):
     """What one section sets, by key; names in `headers` and `params` have keys of their own."""
 
     title: str

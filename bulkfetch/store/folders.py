@@ -7,8 +7,8 @@ import errno
 import os
 import threading
 import weakref
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from bulkfetch.errors import PathRefused
 from bulkfetch.safetext import clean
@@ -19,8 +19,7 @@ _NO_FOLDER = (errno.ELOOP, errno.ENOTDIR, errno.EMLINK)  # a link or a file; EML
 _MOST_KEPT = 64  # handles kept open
 
 
-@dataclass(frozen=True, slots=True)
-class Folder:
+class Folder(NamedTuple):
     """Where a name goes: after `prefix`, relative to `fd`; used in a `with` statement."""
 
     fd: int | None  # None where the system has no handles: then `prefix` is the whole path
