@@ -216,6 +216,18 @@ def test_processes_fetch_and_are_gone_at_the_end(server, tmp_path):
     assert server.open_connections <= 6
 
 
+@on_linux
+def test_processes_trust_whom_the_run_trusts(tls_server, tmp_path):
+    serve(tls_server)
+    seen = set()
+    rows = [tls_server.url(f"/{i}") for i in range(400)]
+    options = {"ca_bundle": str(tls_server.ca_file), "digest": "md5"}
+    outcomes, summary = fetch(tmp_path, rows, lambda _n, _fetcher: seen.update(children()), **options)
+    assert (len(seen), summary.fetched) == (2, 400)
+    assert all(is_right(tmp_path, name) for name in outcomes)
+    assert {outcome.digest.partition(":")[0] for outcome in outcomes.values()} == {"md5"}
+
+
 FAULTS = {
     "n07": {"status": 404},
     "n13": {"statuses": [500], "times": 1},
