@@ -9,6 +9,7 @@ from typing import Any
 from bulkfetch.asking import METHODS, body_digest
 from bulkfetch.checksums import ALGORITHMS, is_hex_digest
 from bulkfetch.errors import TransferError, UnsafePath
+from bulkfetch.journal.database import NULL
 from bulkfetch.journal.rows import PendingRow, size_of
 from bulkfetch.models import Entry, Outcome
 from bulkfetch.naming import checked_path
@@ -21,15 +22,17 @@ _LATER = frozenset({"deadline", "deferred", "disk-full", "host-down", "login", "
 def pending_values(row: PendingRow, number: int, run: int) -> tuple[Any, ...]:
     """Return the values of ADD_PENDING."""
     entry, url = row.entry, redact_url(row.entry.urls[0])
-    return (number, row.key, 1, row.path, url, entry.source, entry.line, run, "pending")
+    return (number, bytearray(row.key), 1, row.path, url, entry.source, entry.line, run, "pending")
 
 
 def finished_values(outcome: Outcome, number: int, run: int, now: float) -> tuple[Any, ...]:
     """Return the values of SETTLE_FINISHED; an unchanged entry's message is the reason."""
+    etag, last_modified, fresh_until = outcome.etag, outcome.last_modified, outcome.fresh_until
     return (
         *_result(outcome, number, run, now),
-        outcome.size, outcome.digest or None, outcome.etag, outcome.last_modified, outcome.mtime_ns, run,
-        outcome.fresh_until, outcome.reason or None,
+        outcome.size, outcome.digest or NULL, NULL if etag is None else etag,
+        NULL if last_modified is None else last_modified, outcome.mtime_ns, run,
+        NULL if fresh_until is None else fresh_until, outcome.reason or NULL,
     )  # fmt: skip
 
 
@@ -80,8 +83,9 @@ def _result(outcome: Outcome, number: int, run: int, now: float) -> tuple[Any, .
     entry, url = outcome.entry, outcome.url
     final_url = outcome.final_url if outcome.final_url != url else ""
     return (
-        number, outcome.key, outcome.path, url, outcome.status.value, run, outcome.attempts, outcome.received,
-        outcome.seconds, now, entry.source, entry.line, _pack(entry, url), final_url or None,
+        number, bytearray(outcome.key), outcome.path, url, outcome.status._value_, run, outcome.attempts,
+        outcome.received, outcome.seconds, now, entry.source, entry.line, _pack(entry, url) or NULL,
+        final_url or NULL,
     )  # fmt: skip
 
 
