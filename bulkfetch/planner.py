@@ -110,19 +110,28 @@ class _Batch:
         asked = paths if self._config.respect_cache else [key for key, row in rows.items() if ask_failed(row)]
         answers = self._journal.find_answers(list(asked)) if asked else {}
         self._revisits = Revisits(self._config, answers, self._planner._now())
-        return [
-            self._plan(entry, key, path, path_key) if failure is None else self._refuse(entry, failure, key)
-            for entry, (key, path, path_key, failure) in zip(self._entries, wanted, strict=True)
-        ]
+        return [self._plan_line(entry, *row) for entry, row in zip(self._entries, wanted, strict=True)]
 
     def _name(self, entry: Entry, index: int) -> tuple[bytes, str, str, Failure | None]:
         """Return identity, wanted destination and its collision key, or why it can have none."""
         request = entry.request.identity() if entry.request else b""
         try:
-            path = naming.plan_path(entry, self._layout, index)
+            path, path_key = naming.plan_destination(entry, self._layout, index)
         except LineError as exc:
             return naming.identity(entry.urls[0], entry.path or "", request), "", "", to_failure(exc)
-        return naming.identity(entry.urls[0], path, request), path, naming.collision_key(path), None
+        return naming.identity(entry.urls[0], path, request), path, path_key, None
+
+    def _plan_line(
+        self, entry: Entry, key: bytes, wanted: str, path_key: str, failure: Failure | None
+    ) -> Task | Outcome:
+        if failure is not None:
+            return self._refuse(entry, failure, key)
+        if key in self._rows or not self._is_plainly_new(key, wanted, path_key):
+            return self._plan(entry, key, wanted, path_key)
+        self._seen.add(key)
+        self._taken[path_key] = key
+        self.pending.append(_new(PendingRow, (key, wanted, path_key, entry)))
+        return self._task(entry, key, wanted)
 
     def _plan(self, entry: Entry, key: bytes, wanted: str, path_key: str) -> Task | Outcome:
         row = self._rows.get(key)
@@ -151,6 +160,14 @@ class _Batch:
             if holder is not None:
                 self.taken_over.append((key, holder))
         return planned
+
+    def _is_plainly_new(self, key: bytes, wanted: str, path_key: str) -> bool:
+        """Say whether an entry without a row gets the name it wants, in a folder where nothing stands."""
+        if key in self._seen or path_key in self._taken or path_key in self._owners:
+            return False
+        if wanted.rpartition("/")[0] not in self._bare or path_key in self._folders:
+            return False
+        return "/" not in path_key or path_key.rpartition("/")[0] in self._folders
 
     def _settle_name(
         self, entry: Entry, key: bytes, wanted: str, path_key: str

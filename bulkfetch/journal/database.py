@@ -18,8 +18,8 @@ from bulkfetch.safetext import clean
 Values = Sequence[Any]
 T = TypeVar("T")
 
-# For what a row is made of: Python looks for an adapter of each None and each bytes object, which takes
-# longer than all else that is done for the value. A bytearray it takes as it is, and NaN SQLite stores as NULL.
+# Python looks for an adapter of each None and each bytes object that is bound, which takes longer than all
+# else that is done for the value. A bytearray it takes as it is, and NaN SQLite stores as NULL.
 NULL = math.nan
 _WIDEST = 256  # rows a statement
 _TIGHT = 1024 * 1024  # bytes free; below them SQLite's "disk I/O error" is a full disk
