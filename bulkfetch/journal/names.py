@@ -149,8 +149,9 @@ class Names:
 
 def hash_paths(path_keys: Iterable[str]) -> list[int]:
     """Return the 64 bits that stand for each collision key."""
-    encoded = (path_key.encode("utf-8", "surrogatepass") for path_key in path_keys)
-    return _numbers(b"".join([blake2b(text, digest_size=8).digest() for text in encoded]))
+    return _numbers(
+        b"".join([blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest() for key in path_keys])
+    )
 
 
 def hash_keys(keys: Iterable[bytes]) -> list[int]:
