@@ -21,7 +21,7 @@ class Backlog:
 
     def count(self, origin: Origin) -> int:
         """Return how many tasks of `origin` wait here."""
-        return self._counts.get(origin, 0)  # `[]` would call Python code for one that has none
+        return self._counts[origin]
 
     def put(self, tasks: list[Task]) -> None:
         """Append tasks, each to its origin's queue."""

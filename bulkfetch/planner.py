@@ -35,6 +35,7 @@ _CLOCK_SLACK = 1.0  # seconds; a file's time is taken from a coarser clock than 
 _BOOT_SLACK = 60.0  # seconds; a clock may have been set between two boots
 _AFTER_CRASH = "verified after an unclean end"
 _ENDED = (Status.FETCHED, Status.UNCHANGED, Status.FAILED)
+_FAILED, _SKIPPED = Status.FAILED, Status.SKIPPED  # looking them up is slow before Python 3.12
 _new = tuple.__new__  # one for every line, made in half the time
 _UNTOUCHED = tuple(Task._field_defaults.values())  # of the fields behind `origin`
 
@@ -237,7 +238,7 @@ class _Batch:
             held = self._revisits.held(entry, row, found)
             if held is not None:
                 return self._task(entry, key, path)._replace(held=held, replace=True)
-            if row.state is not Status.FAILED:
+            if row.state is not _FAILED:
                 return self._already(entry, row)
         return self._weigh(entry, self._task(entry, key, path), row, found)
 
@@ -285,7 +286,7 @@ class _Batch:
             return False
         if not self._is_quiet and self._is_torn(found.st_ctime):
             return False
-        return not declares(entry) or is_as_promised(entry, row)
+        return is_as_promised(entry, row)
 
     def _is_torn(self, changed: float) -> bool:
         """Say whether the machine went down before all of a file changed then was surely on disk."""
@@ -295,11 +296,11 @@ class _Batch:
     def _already(self, entry: Entry, row: Row) -> Outcome:
         """Keep what an earlier run finished."""
         self.touched.append(row.key)
-        name, _, digest = row.digest.partition(":")
+        key, path, _, size, _, digest, _, etag, last_modified = row[:9]
         return _new(Outcome, (
-            entry, Status.SKIPPED, row.path, redact_url(entry.urls[0]), "", row.size, 0,
-            digest if name == "sha256" else "", row.digest, row.etag, row.last_modified, 0, 0, 0.0,
-            None, "already fetched", (), row.key, None,
+            entry, _SKIPPED, path, redact_url(entry.urls[0]), "", size, 0,
+            digest[7:] if digest.startswith("sha256:") else "", digest, etag, last_modified, 0, 0, 0.0,
+            None, "already fetched", (), key, None,
         ))  # fmt: skip
 
     def _recheck(self, entry: Entry, task: Task, row: Row, *, is_torn: bool) -> Task:

@@ -200,11 +200,13 @@ class Run:
         self._declared += sum(entry.size or 0 for entry in entries)
         spilled = []
         full = self._scheduler.queued >= self._config.window
-        now = time.monotonic()
+        has_backlog, now = len(self._backlog) > 0, time.monotonic()
         for planned in self._planner.plan(entries):
             if isinstance(planned, Outcome):
                 self._settle(planned)
-            elif self._backlog.count(planned.origin) or (full and self._scheduler.waiting(planned.origin)):
+            elif (has_backlog and self._backlog.count(planned.origin)) or (
+                full and self._scheduler.waiting(planned.origin)
+            ):
                 spilled.append(planned)  # behind those of its host that wait on disk already
             else:
                 self._add(planned, now)

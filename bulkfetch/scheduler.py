@@ -113,8 +113,8 @@ class Scheduler:
 
     def add(self, task: Task, now: float) -> Failure | None:
         """Admit a task; returns why it fails at once when its origin is down or deferred."""
-        slot = self._slot(task.origin, now)
-        refusal = slot.refused(now)
+        slot = self._slots.get(task.origin) or self._slot(task.origin, now)
+        refusal = slot.refusal and slot.refused(now)
         if refusal is not None:
             moved = self._next_mirror(task, now)
             if moved is None:
@@ -123,7 +123,8 @@ class Scheduler:
             slot = self._slot(task.origin, now)
         slot.ready.append(task)
         self.queued += 1
-        self._offer(slot, now)
+        if not slot.in_ring:
+            self._offer(slot, now)
         return None
 
     def take(self, now: float) -> Task | None:
@@ -203,7 +204,7 @@ class Scheduler:
 
     def settle(self, task: Task, attempt: Attempt, now: float, *, frees: bool = True) -> Step:
         """Take back a task after an attempt and say what becomes of it; `frees`: its slot is free again."""
-        slot = self._slot(task.origin, now)
+        slot = self._slots.get(task.origin) or self._slot(task.origin, now)
         allowance = slot.allowance
         if allowance is None and attempt.rate_limit is not None:
             allowance = slot.keep_account(now)
@@ -228,7 +229,8 @@ class Scheduler:
             slot.obey(attempt.crawl_delay, now)
         if allowance is not None or attempt.crawl_delay is not None:
             step = self._hold_back(slot, step, wait, now)
-        self._offer(slot, now)
+        if not slot.in_ring:
+            self._offer(slot, now)
         return step
 
     def drain(self) -> list[Task]:
