@@ -21,7 +21,7 @@ from bulkfetch.journal.names import Names, hash_keys, hash_paths
 from bulkfetch.journal.opening import open_scratch
 from bulkfetch.journal.sieve import Sieve
 from bulkfetch.models import Entry, Outcome, Status, Task
-from bulkfetch.naming import layouts, plan_path
+from bulkfetch.naming import collision_key, layouts, plan_destination, plan_path
 from bulkfetch.planner import Planner
 from bulkfetch.store import STATE, LocalStore
 
@@ -56,6 +56,14 @@ def named(plan, *arguments):
 def test_a_plain_url_gets_the_name_a_closer_look_gives(layout, url):
     entry = Entry((url,))
     assert named(plan_path, entry, layout) == named(layouts._plan_slowly, entry, layout, 0)
+
+
+@pytest.mark.parametrize("layout", ["flat", "tree"])
+@given(url=URLS)
+def test_a_destination_comes_with_its_collision_key(layout, url):
+    destination = named(plan_destination, Entry((url,)), layout, 0)
+    path = named(plan_path, Entry((url,)), layout)
+    assert destination == (path if isinstance(path, tuple) else (path, collision_key(path)))
 
 
 @pytest.mark.parametrize("layout", ["flat", "tree"])
