@@ -148,8 +148,8 @@ class HostSlot:
 
     def succeed(self, seconds: float = 0.0, received: int = 0, now: float = 0.0) -> None:
         """Count a good answer; after a run of them one more connection is allowed (AIMD)."""
-        self.answered()
-        self.throttles = self.denials = 0
+        self.misses = self.throttles = self.denials = 0
+        self.has_answered = True
         self.pace += (seconds - self.pace) / _PACE_OVER if self.pace else seconds
         if self.auto is not None:
             limit = self.auto.note(now, seconds, received, self.active + 1 if self.ready else 0)

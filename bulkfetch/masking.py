@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Mapping
 
 MASK = "***"
 SHORTEST = 4  # characters; masking a shorter value everywhere would leave no text readable
@@ -19,10 +20,11 @@ class KnownSecrets:
     and a reader that has missed one notices by the length.
     """
 
-    __slots__ = ("_compiled", "_forms")
+    __slots__ = ("_compiled", "_forms", "forms")
 
     def __init__(self) -> None:
         self._forms: dict[str, str] = {}  # what matches a form -> the form
+        self.forms: Mapping[str, str] = self._forms  # empty while there is nothing to mask
         self._compiled: tuple[tuple[str, ...], re.Pattern[str]] = ((), re.compile(r"(?!)"))
 
     def add(self, value: str, user: str | None = None) -> None:

@@ -193,7 +193,7 @@ class Task(NamedTuple):
 
     def begun(self, now: float, deadline: float | None) -> Task:
         """Return the task with its last two fields set; each file needs it, and `_replace` is slow."""
-        return Task._make((*self[:-2], deadline, now))
+        return tuple.__new__(Task, (*self[:-2], deadline, now))
 
 
 class Sharing(NamedTuple):

@@ -36,6 +36,5 @@ class NeededFolders:
     def unknown_above(self, path_keys: Iterable[str]) -> set[str]:
         """Return the folders above destinations that are not known to be needed, so may be files."""
         known = self._known
-        nested = (path_key for path_key in path_keys if "/" in path_key)
-        unknown = (key for key in nested if key.rpartition("/")[0] not in known)
-        return {folder for key in unknown for folder in folders_above(key) if folder not in known}
+        parents = {key.rpartition("/")[0] for key in path_keys if "/" in key} - known
+        return {folder for parent in parents for folder in folders_above(f"{parent}/") if folder not in known}

@@ -35,6 +35,7 @@ _CLOCK_SLACK = 1.0  # seconds; a file's time is taken from a coarser clock than 
 _BOOT_SLACK = 60.0  # seconds; a clock may have been set between two boots
 _AFTER_CRASH = "verified after an unclean end"
 _ENDED = (Status.FETCHED, Status.UNCHANGED, Status.FAILED)
+_FAILED, _SKIPPED = Status.FAILED, Status.SKIPPED  # looking them up is slow before Python 3.12
 _new = tuple.__new__  # one for every line, made in half the time
 _UNTOUCHED = tuple(Task._field_defaults.values())  # of the fields behind `origin`
 
@@ -110,19 +111,28 @@ class _Batch:
         asked = paths if self._config.respect_cache else [key for key, row in rows.items() if ask_failed(row)]
         answers = self._journal.find_answers(list(asked)) if asked else {}
         self._revisits = Revisits(self._config, answers, self._planner._now())
-        return [
-            self._plan(entry, key, path, path_key) if failure is None else self._refuse(entry, failure, key)
-            for entry, (key, path, path_key, failure) in zip(self._entries, wanted, strict=True)
-        ]
+        return [self._plan_line(entry, *row) for entry, row in zip(self._entries, wanted, strict=True)]
 
     def _name(self, entry: Entry, index: int) -> tuple[bytes, str, str, Failure | None]:
         """Return identity, wanted destination and its collision key, or why it can have none."""
         request = entry.request.identity() if entry.request else b""
         try:
-            path = naming.plan_path(entry, self._layout, index)
+            path, path_key = naming.plan_destination(entry, self._layout, index)
         except LineError as exc:
             return naming.identity(entry.urls[0], entry.path or "", request), "", "", to_failure(exc)
-        return naming.identity(entry.urls[0], path, request), path, naming.collision_key(path), None
+        return naming.identity(entry.urls[0], path, request), path, path_key, None
+
+    def _plan_line(
+        self, entry: Entry, key: bytes, wanted: str, path_key: str, failure: Failure | None
+    ) -> Task | Outcome:
+        if failure is not None:
+            return self._refuse(entry, failure, key)
+        if key in self._rows or not self._is_plainly_new(key, wanted, path_key):
+            return self._plan(entry, key, wanted, path_key)
+        self._seen.add(key)
+        self._taken[path_key] = key
+        self.pending.append(_new(PendingRow, (key, wanted, path_key, entry)))
+        return self._task(entry, key, wanted)
 
     def _plan(self, entry: Entry, key: bytes, wanted: str, path_key: str) -> Task | Outcome:
         row = self._rows.get(key)
@@ -151,6 +161,14 @@ class _Batch:
             if holder is not None:
                 self.taken_over.append((key, holder))
         return planned
+
+    def _is_plainly_new(self, key: bytes, wanted: str, path_key: str) -> bool:
+        """Say whether an entry without a row gets the name it wants, in a folder where nothing stands."""
+        if key in self._seen or path_key in self._taken or path_key in self._owners:
+            return False
+        if wanted.rpartition("/")[0] not in self._bare or path_key in self._folders:
+            return False
+        return "/" not in path_key or path_key.rpartition("/")[0] in self._folders
 
     def _settle_name(
         self, entry: Entry, key: bytes, wanted: str, path_key: str
@@ -220,7 +238,7 @@ class _Batch:
             held = self._revisits.held(entry, row, found)
             if held is not None:
                 return self._task(entry, key, path)._replace(held=held, replace=True)
-            if row.state is not Status.FAILED:
+            if row.state is not _FAILED:
                 return self._already(entry, row)
         return self._weigh(entry, self._task(entry, key, path), row, found)
 
@@ -268,7 +286,7 @@ class _Batch:
             return False
         if not self._is_quiet and self._is_torn(found.st_ctime):
             return False
-        return not declares(entry) or is_as_promised(entry, row)
+        return is_as_promised(entry, row)
 
     def _is_torn(self, changed: float) -> bool:
         """Say whether the machine went down before all of a file changed then was surely on disk."""
@@ -278,11 +296,11 @@ class _Batch:
     def _already(self, entry: Entry, row: Row) -> Outcome:
         """Keep what an earlier run finished."""
         self.touched.append(row.key)
-        name, _, digest = row.digest.partition(":")
+        key, path, _, size, _, digest, _, etag, last_modified = row[:9]
         return _new(Outcome, (
-            entry, Status.SKIPPED, row.path, redact_url(entry.urls[0]), "", row.size, 0,
-            digest if name == "sha256" else "", row.digest, row.etag, row.last_modified, 0, 0, 0.0,
-            None, "already fetched", (), row.key, None,
+            entry, _SKIPPED, path, redact_url(entry.urls[0]), "", size, 0,
+            digest[7:] if digest.startswith("sha256:") else "", digest, etag, last_modified, 0, 0, 0.0,
+            None, "already fetched", (), key, None,
         ))  # fmt: skip
 
     def _recheck(self, entry: Entry, task: Task, row: Row, *, is_torn: bool) -> Task:

@@ -12,6 +12,7 @@ from bulkfetch.safetext import redact_url
 from bulkfetch.standing import NOBODYS, is_as_promised
 
 _UNKNOWN = Answer(None, "")
+_FAILED = Status.FAILED  # looking it up is slow before Python 3.12
 
 
 class Revisits:
@@ -33,7 +34,7 @@ class Revisits:
 
         What is posted, or has a declared digest, does not change behind its URL.
         """
-        has_failed = row.state is Status.FAILED  # the last ask: it is made again, whatever was fresh before
+        has_failed = row.state is _FAILED  # the last ask: it is made again, whatever was fresh before
         wants = self._config.respect_cache or has_failed
         if not wants or entry.request is not None or entry.digests:
             return None

@@ -199,26 +199,30 @@ class Run:
         self._declared += sum(entry.size or 0 for entry in entries)
         spilled = []
         full = self._scheduler.queued >= self._config.window
+        has_backlog, now = len(self._backlog) > 0, time.monotonic()
         for planned in self._planner.plan(entries):
             if isinstance(planned, Outcome):
                 self._settle(planned)
-            elif self._backlog.count(planned.origin) or (full and self._scheduler.waiting(planned.origin)):
+            elif (has_backlog and self._backlog.count(planned.origin)) or (
+                full and self._scheduler.waiting(planned.origin)
+            ):
                 spilled.append(planned)  # behind those of its host that wait on disk already
             else:
-                self._add(planned)
+                self._add(planned, now)
         if spilled:
             self._backlog.put(spilled)
 
-    def _add(self, task: Task) -> None:
-        refusal = self._scheduler.add(task, time.monotonic())
+    def _add(self, task: Task, now: float) -> None:
+        refusal = self._scheduler.add(task, now)
         if refusal is not None:
             self._fail(task, refusal)
 
     def _refill(self) -> None:
         for origin in self._backlog.origins():
             if self._scheduler.waiting(origin) < _REFILL:
+                now = time.monotonic()
                 for task in self._backlog.take(origin, _REFILL):
-                    self._add(task)
+                    self._add(task, now)
 
     # -- attempts --------------------------------------------------------------------------------
 
@@ -328,11 +332,12 @@ class Run:
         moved = task._replace(
             url=location, origin=origin_of(location), hops=attempt.hops, refreshed=refreshed
         )
-        self._add(moved._replace(came_from_public=attempt.came_from_public))
+        self._add(moved._replace(came_from_public=attempt.came_from_public), time.monotonic())
 
     def _ended(self, step: Ended, attempt: Attempt) -> None:
         task = step.task
-        self._note(tell_ended(step, attempt))
+        if (row := tell_ended(step, attempt)) is not None:
+            self._note(row)
         if attempt.done is not None:
             self._settle(_fetched(task, attempt, attempt.done))
         elif step.failure is not None and (step.failure.kind == "stopped" or step.failure.fatal):
@@ -360,10 +365,9 @@ class Run:
         if step.failure.fatal:
             self.stop(step.failure.message)
 
-    def _note(self, row: AttemptRow | None) -> None:
-        if row is not None:
-            self._journal.add_attempt(row)
-            self._parts_dirty = True
+    def _note(self, row: AttemptRow) -> None:
+        self._journal.add_attempt(row)
+        self._parts_dirty = True
 
     def _keep_part(self, key: bytes, part: PartInfo) -> None:
         if part.token:
@@ -394,7 +398,7 @@ class Run:
             self._oldest = time.monotonic()
         self._outcomes.append(outcome)
         self.summary.count(outcome)
-        if outcome.status is Status.FAILED:
+        if outcome.failure is not None:
             self._check_failures()
 
     def _check_failures(self) -> None:
@@ -475,18 +479,20 @@ _REMEMBERED = frozenset({"already fetched", "listed before"})  # skipped, yet th
 
 
 def _fetched(task: Task, attempt: Attempt, done: Done) -> Outcome:
+    (
+        size, digits, algorithm, etag, last_modified, mtime_ns, warnings, kept, fresh_until,
+        is_foreign, is_asked,
+    ) = done  # fmt: skip
     entry = task.entry
-    status = _FETCHED if not done.kept else Status.SKIPPED if done.is_foreign else Status.UNCHANGED
-    url = redact_url(entry.urls[0])
-    final_url = url if attempt.url == entry.urls[0] else redact_url(attempt.url)
-    if not done.is_asked:
-        final_url = ""
-    digest = done.digest and f"{done.algorithm}:{done.digest}"
+    named = entry.urls[0]
+    url = redact_url(named)
+    final_url = "" if not is_asked else url if attempt.url == named else redact_url(attempt.url)
+    digest = digits and f"{algorithm}:{digits}"
     return _new(Outcome, (
-        entry, status, task.path, url, final_url, done.size, task.received + attempt.received,
-        done.digest if done.algorithm == "sha256" else "", digest, done.etag, done.last_modified,
-        done.mtime_ns, attempt.number, time.monotonic() - task.started, None, done.kept, done.warnings,
-        task.key, done.fresh_until,
+        entry, _FETCHED if not kept else Status.SKIPPED if is_foreign else Status.UNCHANGED, task.path, url,
+        final_url, size, task.received + attempt.received, digits if algorithm == "sha256" else "", digest,
+        etag, last_modified, mtime_ns, attempt.number, time.monotonic() - task.started, None, kept, warnings,
+        task.key, fresh_until,
     ))  # fmt: skip
 
 

@@ -44,6 +44,7 @@ _SHOWN_WORDS = (
 )
 _SHOWN_FIELDS = frozenset(_SHOWN_WORDS.split())
 _KNOWN = KnownSecrets()  # of this process: whoever learns a secret registers it, whoever shows text asks
+_FORMS = _KNOWN.forms  # asked for every line
 
 
 def clean(text: str, limit: int = 0) -> str:
@@ -61,7 +62,7 @@ def register_secret(value: str, user: str | None = None) -> None:
 
 def redact_url(url: str) -> str:
     """Return `url` without userinfo, registered secrets and the values of secret parameters."""
-    if not (_KNOWN or "=" in url or "%3" in url or "@" in url):
+    if not (_FORMS or "=" in url or "%3" in url or "@" in url):
         return url
     return _redact_all(url, _URL_VALUE)
 

@@ -10,6 +10,7 @@ from bulkfetch.models import Outcome, Status
 # The most serious applies; cli.py documents the table.
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_BAD_LINES = 0, 1, 2, 3
 EXIT_LOCKED, EXIT_STOPPED, EXIT_CHANGED, EXIT_SIGINT, EXIT_SIGTERM = 4, 5, 10, 130, 143
+_FETCHED, _SKIPPED = Status.FETCHED, Status.SKIPPED  # looking them up is slow before Python 3.12
 
 
 @dataclass(slots=True)
@@ -56,9 +57,11 @@ class Summary:
     def count(self, outcome: Outcome) -> None:
         """Add one outcome."""
         status = outcome.status
-        if status is Status.FETCHED:
+        if status is _FETCHED:
             self.fetched += 1
             self.stored += outcome.size or 0
+        elif status is _SKIPPED:
+            self.skipped += 1
         elif status is Status.FAILED:
             self.failed += 1
             kind = outcome.failure.kind if outcome.failure else "internal"
@@ -66,8 +69,6 @@ class Summary:
             if outcome.failure is not None:
                 self.anonymous += outcome.failure.anonymous
                 self.unasked += outcome.failure.unasked
-        elif status is Status.SKIPPED:
-            self.skipped += 1
         else:
             self.unchanged += 1
 

@@ -49,8 +49,7 @@ def parse_url(text: str) -> str:
 
 def origin_of(url: str) -> Origin:
     """Return the origin of a canonical URL; userinfo is no part of it."""
-    scheme, _, authority, _ = url.split("/", 3)
-    return _origin(scheme, authority.rpartition("@")[2])
+    return _origin(url[: url.index("/", 8)])  # the first "/" past "http://" and a character
 
 
 def split_userinfo(url: str) -> tuple[str, str | None, str | None]:
@@ -89,8 +88,9 @@ def join_redirect(base: str, location: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _origin(scheme: str, authority: str) -> Origin:
-    scheme = scheme.rstrip(":")
+def _origin(start: str) -> Origin:
+    scheme, _, authority = start.partition("://")
+    authority = authority.rpartition("@")[2]
     host, _, port = authority.rpartition(":") if _has_port(authority) else (authority, "", "")
     return Origin(scheme, host.strip("[]"), int(port) if port else _DEFAULT_PORTS[scheme])
 

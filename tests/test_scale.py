@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from benchmarks import scale
 from bulkfetch.config import FetchConfig
 from bulkfetch.errors import LineError
-from bulkfetch.journal import Journal
+from bulkfetch.journal import Journal, PendingRow
 from bulkfetch.journal.names import Names, hash_keys, hash_paths
 from bulkfetch.journal.opening import open_scratch
 from bulkfetch.journal.sieve import Sieve
-from bulkfetch.models import Entry, Outcome, Task
-from bulkfetch.naming import layouts, plan_path
+from bulkfetch.models import Entry, Outcome, Status, Task
+from bulkfetch.naming import collision_key, layouts, plan_destination, plan_path
 from bulkfetch.planner import Planner
 from bulkfetch.store import STATE, LocalStore
 
@@ -56,6 +56,14 @@ def named(plan, *arguments):
 def test_a_plain_url_gets_the_name_a_closer_look_gives(layout, url):
     entry = Entry((url,))
     assert named(plan_path, entry, layout) == named(layouts._plan_slowly, entry, layout, 0)
+
+
+@pytest.mark.parametrize("layout", ["flat", "tree"])
+@given(url=URLS)
+def test_a_destination_comes_with_its_collision_key(layout, url):
+    destination = named(plan_destination, Entry((url,)), layout, 0)
+    path = named(plan_path, Entry((url,)), layout)
+    assert destination == (path if isinstance(path, tuple) else (path, collision_key(path)))
 
 
 @pytest.mark.parametrize("layout", ["flat", "tree"])
@@ -197,3 +205,16 @@ def test_the_benchmark_of_lines_measures_both_kinds_of_run(capsys, monkeypatch, 
     assert [row.split(",")[0] for row in rows] == ["plan", "again"]
     assert all(row.endswith("MB") for row in rows), rows  # no problem told
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_row_holds_bytes_and_nulls_though_neither_is_bound(tmp_path):
+    entry, key = Entry(("https://example.org/a",)), b"\x01" * 16
+    with contextlib.closing(Journal.open(tmp_path)) as journal:
+        journal.begin_run()
+        journal.add_pending([PendingRow(key, "a", "a", entry)])
+        journal.settle([Outcome(entry, Status.FETCHED, "a", entry.urls[0], size=1, attempts=1, key=key)])
+        journal.commit()
+        columns = "key", "etag", "last_modified", "digest", "message", "entry", "final_url", "fresh_until"
+        kinds = f"SELECT {', '.join(f'typeof({name})' for name in columns)} FROM entries"
+        assert journal._database.fetch(kinds) == [("blob", *["null"] * 7)]
+        assert journal.find([key])[key].etag is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
@@ -17,6 +18,9 @@ from bulkfetch.safetext import clean
 Values = Sequence[Any]
 T = TypeVar("T")
 
+# Python looks for an adapter of each None and each bytes object that is bound, which takes longer than all
+# else that is done for the value. A bytearray it takes as it is, and NaN SQLite stores as NULL.
+NULL = math.nan
 _WIDEST = 256  # rows a statement
 _TIGHT = 1024 * 1024  # bytes free; below them SQLite's "disk I/O error" is a full disk
 _LARGEST = 2**63 - 1

@@ -141,7 +141,7 @@ class Journal(Reading):
 
     def find(self, keys: Collection[bytes], paths: Mapping[bytes, str] | None = None) -> dict[bytes, Row]:
         """Return what is known of these entries; `paths`: where they go unless a row says something else."""
-        safe = paths or {}
+        doubted, safe = self._doubted, paths or {}
         next_rows = self._ahead.read(keys)
         numbers = {key: values[-1] for key, values in next_rows.items()}
         missing = [key for key in keys if key not in numbers] if len(numbers) < len(keys) else []
@@ -150,9 +150,8 @@ class Journal(Reading):
         self._names.remember(numbers)
         self._ahead.note([numbers[key] for key in keys if key in numbers])
         rows = [*next_rows.values(), *self._database.fetch_many(schema.FIND_ROWS, list(looked_up.values()))]
-        doubted = self._doubted
-        found = (parse_row(values, doubted, safe.get(values[0], "")) for values in rows)
-        return {row.key: row for row in found if row is not None}
+        found = {values[0]: parse_row(values, doubted, safe.get(values[0], "")) for values in rows}
+        return {key: row for key, row in found.items() if row is not None}
 
     def find_answers(self, keys: Collection[bytes]) -> dict[bytes, Answer]:
         """Return what is known of the answers that these entries' files came with."""

@@ -11,6 +11,7 @@ import sys
 from array import array
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
+from itertools import islice
 
 from bulkfetch.journal import schema
 from bulkfetch.journal.database import Database
@@ -20,6 +21,7 @@ from bulkfetch.naming import collision_key
 
 _WAITING = 8 * 1024  # rows whose names wait in memory: some 2 MiB
 _MOST_WAITING = 8 * _WAITING
+_MOST_WRITTEN = 2 * _WAITING
 _SHARE = 64  # of the rows; the larger the index, the more of its pages a piece of it would touch
 _AT_ONCE = 4096
 _NAMED = "named"  # in `meta`: the highest row whose names are written
@@ -33,6 +35,7 @@ class Names:
         self._waiting = waiting
         self._keys: dict[bytes, int] = {}
         self._paths: dict[int, int] = {}
+        self._written: dict[bytes, int] = {}  # of the last piece, the youngest: their outcomes are to come
         self._looked_up: dict[bytes, int] = {}  # by the last query; what was found is asked for again
         self._absent: set[bytes] = set()  # what that query did not find; who adds one looks here no more
         self._hashes: dict[str, int] = {}  # of the destinations asked for last, which are claimed next
@@ -44,10 +47,10 @@ class Names:
     def find(self, keys: Collection[bytes]) -> dict[bytes, int]:
         """Return the rows of the keys that have one."""
         self._load()
-        waiting, looked_up = self._keys, self._looked_up
-        found = {
-            key: number for key in keys if (number := waiting.get(key) or looked_up.get(key)) is not None
-        }
+        found: dict[bytes, int] = {}
+        for known in (self._written, self._looked_up, self._keys):
+            if known:
+                found.update({key: known[key] for key in keys if key in known})
         missing = [key for key in keys if key not in found] if len(found) < len(keys) else []
         if missing and self._named and not self._absent.issuperset(missing):
             rows = self._database.fetch_many(schema.FIND_IDS, self._sift(hash_keys(missing)))
@@ -66,8 +69,9 @@ class Names:
         self._load()
         self._hashes = dict(zip(path_keys, hash_paths(path_keys), strict=True))
         hashes = self._hashes.values()
-        found = [self._paths[value] for value in hashes if value in self._paths]
-        if self._named and (missing := self._sift(value for value in hashes if value not in self._paths)):
+        paths = self._paths
+        found = [paths[value] for value in hashes if value in paths]
+        if self._named and (missing := self._sift(value for value in hashes if value not in paths)):
             found += [number for _, number in self._database.fetch_many(schema.FIND_PATH_IDS, missing)]
         return found
 
@@ -83,6 +87,7 @@ class Names:
     def forget(self, key: bytes) -> None:
         """Drop a key whose row is gone."""
         self._keys.pop(key, None)
+        self._written.pop(key, None)
         self._looked_up.pop(key, None)
 
     def claim(self, numbers: Mapping[str, int]) -> None:
@@ -108,9 +113,11 @@ class Names:
         order = sorted(names)
         for start in range(0, len(order), _AT_ONCE):  # no second copy of all of them
             values = order[start : start + _AT_ONCE]
-            self._database.write_many(schema.ADD_NAMES, [(value, names[value]) for value in values])
+            numbers = map(names.__getitem__, values)
+            self._database.write_many(schema.ADD_NAMES, list(zip(values, numbers, strict=True)))
         self._database.write("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (_NAMED, self._last))
         self._named = self._last
+        self._written = dict(islice(self._keys.items(), max(0, len(self._keys) - _MOST_WRITTEN), None))
         self._keys.clear()
         self._paths.clear()
         self._absent.clear()  # they may be what has just been written
@@ -142,8 +149,9 @@ class Names:
 
 def hash_paths(path_keys: Iterable[str]) -> list[int]:
     """Return the 64 bits that stand for each collision key."""
-    encoded = (path_key.encode("utf-8", "surrogatepass") for path_key in path_keys)
-    return _numbers(b"".join([blake2b(text, digest_size=8).digest() for text in encoded]))
+    return _numbers(
+        b"".join([blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest() for key in path_keys])
+    )
 
 
 def hash_keys(keys: Iterable[bytes]) -> list[int]:

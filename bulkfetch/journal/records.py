@@ -9,6 +9,7 @@ from typing import Any
 from bulkfetch.asking import METHODS, body_digest
 from bulkfetch.checksums import ALGORITHMS, is_hex_digest
 from bulkfetch.errors import TransferError, UnsafePath
+from bulkfetch.journal.database import NULL
 from bulkfetch.journal.rows import PendingRow, size_of
 from bulkfetch.models import Entry, Outcome
 from bulkfetch.naming import checked_path
@@ -21,24 +22,36 @@ _LATER = frozenset({"deadline", "deferred", "disk-full", "host-down", "login", "
 def pending_values(row: PendingRow, number: int, run: int) -> tuple[Any, ...]:
     """Return the values of ADD_PENDING."""
     entry, url = row.entry, redact_url(row.entry.urls[0])
-    return (number, row.key, 1, row.path, url, entry.source, entry.line, run, "pending")
+    return (number, bytearray(row.key), 1, row.path, url, entry.source, entry.line, run, "pending")
 
 
 def finished_values(outcome: Outcome, number: int, run: int, now: float) -> tuple[Any, ...]:
     """Return the values of SETTLE_FINISHED; an unchanged entry's message is the reason."""
+    (
+        entry, status, path, url, final_url, size, received, _, digest, etag, last_modified, mtime_ns,
+        attempts, seconds, _, reason, _, key, fresh_until,
+    ) = outcome  # fmt: skip
     return (
-        *_result(outcome, number, run, now),
-        outcome.size, outcome.digest or None, outcome.etag, outcome.last_modified, outcome.mtime_ns, run,
-        outcome.fresh_until, outcome.reason or None,
+        number, bytearray(key), path, url, status._value_, run, attempts, received, seconds, now,
+        entry.source, entry.line, _pack(entry, url) or NULL, NULL if final_url == url else final_url or NULL,
+        size, digest or NULL, NULL if etag is None else etag,
+        NULL if last_modified is None else last_modified, mtime_ns, run,
+        NULL if fresh_until is None else fresh_until, reason or NULL,
     )  # fmt: skip
 
 
 def other_values(outcome: Outcome, number: int, run: int, now: float) -> tuple[Any, ...]:
     """Return the values of SETTLE_OTHER; a skipped entry's message is the reason."""
-    failure = outcome.failure
+    failure, entry, url = outcome.failure, outcome.entry, outcome.url
+    final_url = outcome.final_url if outcome.final_url != url else ""
+    result = (
+        number, outcome.key, outcome.path, url, outcome.status._value_, run, outcome.attempts,
+        outcome.received, outcome.seconds, now, entry.source, entry.line, _pack(entry, url),
+        final_url or None,
+    )  # fmt: skip
     if failure is None:
-        return (*_result(outcome, number, run, now), None, None, outcome.reason or None)
-    return (*_result(outcome, number, run, now), failure.kind, failure.status_code, redact(failure.message))
+        return (*result, None, None, outcome.reason or None)
+    return (*result, failure.kind, failure.status_code, redact(failure.message))
 
 
 def failure_record(values: Sequence[Any], kinds: frozenset[str] | None) -> dict[str, Any] | None:
@@ -76,19 +89,9 @@ def _descendants(kind: type[TransferError]) -> list[type[TransferError]]:
     return [kind, *(below for child in kind.__subclasses__() for below in _descendants(child))]
 
 
-def _result(outcome: Outcome, number: int, run: int, now: float) -> tuple[Any, ...]:
-    entry, url = outcome.entry, outcome.url
-    final_url = outcome.final_url if outcome.final_url != url else ""
-    return (
-        number, outcome.key, outcome.path, url, outcome.status.value, run, outcome.attempts, outcome.received,
-        outcome.seconds, now, entry.source, entry.line, _pack(entry, url), final_url or None,
-    )  # fmt: skip
-
-
 def _pack(entry: Entry, url: str) -> str | None:
     """Return what the row's columns do not say of an entry as JSON; None for a bare URL."""
-    is_bare = entry.urls == (url,) and entry.size is None and entry.request is None
-    if is_bare and not entry.digests and not entry.extra:
+    if entry.size is None and not (entry.digests or entry.extra or entry.request) and entry.urls == (url,):
         return None
     facts: dict[str, Any] = {}
     if entry.request is not None:

@@ -88,7 +88,8 @@ def parse_row(values: Sequence[Any], doubted: frozenset[int], safe_path: str = "
         return None
     return _new_row(Row, (
         key, checked, _STATES[state], size_of(size), mtime_ns if isinstance(mtime_ns, int) else 0,
-        _digest(digest), run, None if etag is None else _field(etag),
+        digest if isinstance(digest, str) and _SHA256.fullmatch(digest) else _digest(digest),
+        run, None if etag is None else _field(etag),
         None if last_modified is None else _field(last_modified),
         (written if isinstance(written, int) else run) in doubted, owns == 1,
     ))  # fmt: skip
@@ -145,8 +146,6 @@ def size_of(value: Any) -> int | None:
 
 
 def _digest(value: Any) -> str:
-    if isinstance(value, str) and _SHA256.fullmatch(value):
-        return value
     name, _, digits = value.partition(":") if isinstance(value, str) else ("", "", "")
     return value if is_hex_digest(name, digits) else ""
 

@@ -12,8 +12,8 @@ from urllib.parse import unquote_to_bytes
 
 from bulkfetch.errors import LineError, UnsafePath, UsageError
 from bulkfetch.models import Entry
-from bulkfetch.naming.paths import SUFFIX_ROOM, bounded_path, checked_path
-from bulkfetch.naming.segments import PLAIN, check_segment, clean_segment, is_reserved, split_ext
+from bulkfetch.naming.paths import SUFFIX_ROOM, bounded_path, checked_path, collision_key
+from bulkfetch.naming.segments import DOUBTFUL, PLAIN, check_segment, clean_segment, is_reserved, split_ext
 from bulkfetch.safetext import has_secret
 
 FIELDS = ("host", "port", "scheme", "path", "dir", "name", "stem", "ext", "index", "sha256")
@@ -21,7 +21,7 @@ _FOLDERS = frozenset({"path", "dir"})  # their "/" separates, everyone else's do
 _INDEX_FORMAT = re.compile(r"(?:0?[0-9]{1,2})?d?")
 _TEXT_FORMAT = re.compile(r"(?:\.[0-9]{1,3})?")
 _PORTS = {"http": "80", "https": "443"}
-_PLAIN_URL = re.compile(rf"https?://[^/?#]++/(?:[^/?#]++/)*+({PLAIN.pattern})")
+_PLAIN_URL = re.compile(rf"https?://[^/?#][^?#]*/({PLAIN.pattern})")
 _PLAIN_ABOVE = re.compile(r"https?://[^/?#]++(?:/[^/?#]++)*+")
 _SHORT = 1000  # characters of a URL that make no path too long, however they are encoded
 _SCRIPT = re.compile(r"\.(?:php[0-9]?|phtml|aspx?|ashx|jspx?|cgi|cfm|pl|do|action|fcgi)$", re.IGNORECASE)
@@ -63,12 +63,23 @@ def plan_path(entry: Entry, layout: str = "flat", index: int = 0) -> str:
         UnsafePath: the explicit path, or the whole of a derived one, cannot be used.
         UsageError: the layout itself is broken.
     """
+    return plan_destination(entry, layout, index)[0]
+
+
+def plan_destination(entry: Entry, layout: str, index: int) -> tuple[str, str]:
+    """Return what `plan_path` does, and its collision key; raises what it raises."""
     if entry.path is not None:
-        return checked_path(entry.path)
+        path = checked_path(entry.path)
+        return path, collision_key(path)
     url = entry.urls[0]
-    if path := _plain_name(url) if layout == "flat" else _plain_path(url) if layout == "tree" else "":
-        return path
-    return _plan_slowly(entry, layout, index)
+    if layout == "flat":
+        match = _PLAIN_URL.fullmatch(url)
+        if match is not None and ((name := match[1])[0] not in DOUBTFUL or not is_reserved(name)):
+            return name, name.lower()
+    elif layout == "tree" and (found := _plain_path(url)) is not None:
+        return found
+    path = _plan_slowly(entry, layout, index)
+    return path, collision_key(path)
 
 
 def _plan_slowly(entry: Entry, layout: str, index: int) -> str:
@@ -108,27 +119,25 @@ def parse_layout(template: str) -> Layout:
     return Layout(parts)
 
 
-def _plain_name(url: str) -> str:
-    """Return the last segment of most URLs; "" where it takes a closer look to name a file."""
-    match = _PLAIN_URL.fullmatch(url)
-    return match[1] if match is not None and not is_reserved(match[1]) else ""
-
-
-def _plain_path(url: str) -> str:
-    """Return where most URLs go in a tree; "" where it takes a closer look."""
+def _plain_path(url: str) -> tuple[str, str] | None:
+    """Return where most URLs go in a tree, and its collision key; None where it takes a closer look."""
     above, _, name = url.rpartition("/")
-    if PLAIN.fullmatch(name) is None or is_reserved(name):
-        return ""
-    folder = _plain_folder(above)
-    return f"{folder}/{name}" if folder else ""
+    if PLAIN.fullmatch(name) is None or (name[0] in DOUBTFUL and is_reserved(name)):
+        return None
+    folder, folder_key = _plain_folder(above)
+    return (folder + name, folder_key + name.lower()) if folder else None
 
 
 @lru_cache(maxsize=1024)
-def _plain_folder(above: str) -> str:
-    """Return the folder in a tree of all plain names behind `above`; "" where each needs a closer look."""
+def _plain_folder(above: str) -> tuple[str, str]:
+    """Return the folder in a tree of all plain names behind `above`, with its "/", and its collision key.
+
+    "" where each name needs a closer look.
+    """
     if len(above) > _SHORT or _PLAIN_ABOVE.fullmatch(above) is None:
-        return ""
-    return _plan_slowly(Entry((f"{above}/x",)), "tree", 0).removesuffix("/x")
+        return "", ""
+    folder = _plan_slowly(Entry((f"{above}/x",)), "tree", 0).removesuffix("x")
+    return folder, collision_key(f"{folder}x").removesuffix("x")
 
 
 def _off_home(first: str) -> str:

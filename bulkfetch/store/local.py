@@ -228,7 +228,7 @@ class LocalStore:
 
     def bare_folders(self, paths: Iterable[str]) -> frozenset[str]:
         """Return the folders of several `paths` that are not there, or hold nothing but our own."""
-        folders = Counter([path.rpartition("/")[0] for path in paths])
+        folders = Counter([path.rpartition("/")[0] if "/" in path else "" for path in paths])
         return frozenset(folder for folder, count in folders.items() if count > 1 and self._is_bare(folder))
 
     def _is_bare(self, folder: str) -> bool:
