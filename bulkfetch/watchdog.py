@@ -96,11 +96,14 @@ class Lease:
         self.bound = _NEVER
         self.deadline = deadline
 
-    def enter(self, what: str, seconds: float) -> None:
-        """Start a phase that may take `seconds` at most; raises when the attempt was already cut."""
+    def enter(self, what: str, seconds: float) -> float:
+        """Start a phase that may take `seconds` from now, which it returns; raises if it was cut."""
+        now = time.monotonic()
         self.what = what
-        self.bound = time.monotonic() + seconds
-        self.check()
+        self.bound = now + seconds
+        if self._reason is not None:
+            raise self._reason()
+        return now
 
     def stream(self) -> None:
         """Start the body: from here idle time and speed are the bounds."""
@@ -135,7 +138,8 @@ class Lease:
     def attach(self, sock: socket.socket) -> None:
         """Name the socket to shut; raises when the attempt was already cut."""
         self._sock = sock
-        self.check()
+        if self._reason is not None:
+            raise self._reason()
 
     def forget(self, sock: socket.socket | None) -> None:
         """Note that `sock` is about to be closed by its owner."""
@@ -153,10 +157,11 @@ class Lease:
 
     def end(self) -> None:
         """Finish the attempt."""
-        with self._lock:
-            self._sock = None
-            self.spare = self.cut_at = _NEVER
-        self.bound = self.deadline = _NEVER
+        if self._sock is not None or self._reason is not None:  # else there is nothing to let go of
+            with self._lock:
+                self._sock = None
+                self.cut_at = _NEVER
+        self.spare = self.bound = self.deadline = _NEVER
         self.streaming = False
 
     @property

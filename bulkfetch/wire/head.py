@@ -80,7 +80,7 @@ def read_common(data: bytearray, end: int) -> tuple[Answer, int] | None:
         _text(etag), _date_text(modified), when, "" if kind is None else str(kind, "ascii").lower(), (),
         None, None, ranges is not None, None, lifetime, 0.0 if age is None else float(age),
     ))  # fmt: skip
-    return Answer(head, unchanged is not None or length is not None), match.end()
+    return _new(Answer, (head, unchanged is not None or length is not None, ())), match.end()
 
 
 def _text(value: bytes | None) -> str | None:

@@ -28,6 +28,7 @@ class Template:
         }
         self._names = frozenset(name.lower() for name in self._own)
         self._usual = encode_fields(self._own)
+        self._rest = b" HTTP/1.1\r\n%b\r\n" % self._usual  # of a request without other fields
 
     def render(self, url: str, headers: Mapping[str, str]) -> bytes:
         """Return the request for `url`; a field in `headers` replaces ours of the same name.
@@ -41,14 +42,14 @@ class Template:
         target = url[len(self._base) :]
         if not (url.startswith(self._base) and _TARGET.fullmatch(target)):
             raise UrlRefused(f"the URL cannot be asked for at {self._base}")
-        start = f"GET {target} HTTP/1.1\r\n".encode("ascii")
+        start = b"GET " + target.encode("ascii")
         if not headers:
-            return b"%b%b\r\n" % (start, self._usual)
+            return start + self._rest
         given = {name.lower() for name in headers}
         usual = self._usual
         if not self._names.isdisjoint(given):
             usual = encode_fields({n: v for n, v in self._own.items() if n.lower() not in given})
-        return b"%b%b%b\r\n" % (start, usual, encode_fields(headers))
+        return b"%b HTTP/1.1\r\n%b%b\r\n" % (start, usual, encode_fields(headers))
 
 
 def encode_fields(headers: Mapping[str, str]) -> bytes:
