@@ -45,8 +45,9 @@ def store_whole(task: Task, context: Context, reply: Reply, url: str, asked: flo
         return None
     reply.take_whole()
     until = fresh_until(own(head, task, url), asked) if head.lifetime else None
-    stored = (len(data), digest, config.digest, head.etag, head.last_modified, mtime_ns)
-    return _new(Done, (*stored, (), "", until, False, True))
+    return _new(Done, (
+        len(data), digest, config.digest, head.etag, head.last_modified, mtime_ns, (), "", until, False, True,
+    ))  # fmt: skip
 
 
 def _is_plain(head: Head) -> bool:
