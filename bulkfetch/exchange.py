@@ -121,16 +121,16 @@ class Exchange:
             TransferError: no usable answer came.
         """
         policy = self._policies.for_url(url)
-        way = self._ways.get((origin, policy)) or self._choose(origin, policy)
+        can_plain, applied = self._ways.get((origin, policy)) or self._choose(origin, policy)
         is_bare = not named and self._config.client_cert is not None  # must not see our certificate
-        is_plain = way.is_plain and request is None and (not public_only or self._config.untrusted)
+        is_plain = can_plain and request is None and (not public_only or self._config.untrusted)
         if is_bare or not is_plain or origin in self._with_cookies or is_replaced():
             return self._by_requests().open(
                 origin, url, headers, lease, public_only=public_only, request=request, named=named
             )
         asked = url
-        if way.applied is not None:
-            asked, headers = way.applied.sent_url(url), {**way.applied.fields, **headers}
+        if applied is not None:
+            asked, headers = applied.sent_url(url), {**applied.fields, **headers}
         reply = self._wire.open(origin, asked, headers, lease)
         if reply.cookies and policy.keep_cookies:
             if self._tell_cookies is not None:

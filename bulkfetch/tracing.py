@@ -43,12 +43,12 @@ class TracedLease(Lease):
         super().begin(deadline, path, url)
         self.exchanges = []
 
-    def enter(self, what: str, seconds: float) -> None:
+    def enter(self, what: str, seconds: float) -> float:
         """Start a phase."""
         if self._marks and self._marks[-1][0] == "body":
             self._finish()
         self._marks.append((_phase(what), time.monotonic()))
-        super().enter(what, seconds)
+        return super().enter(what, seconds)
 
     def stream(self) -> None:
         """Start the body."""

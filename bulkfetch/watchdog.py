@@ -22,7 +22,7 @@ SPEED_WINDOW = 30.0  # seconds over which the minimum speed is taken
 _SPEED_SAMPLES = 10
 GRACE = 5.0  # seconds a worker has to come back once its socket is shut
 
-_NEVER = float("inf")
+NEVER = float("inf")
 
 Reason = Callable[[], TransferError]
 
@@ -88,23 +88,26 @@ class Lease:
         with self._lock:
             self.number += 1
             self._sock = self._reason = None
-            self.cut_at = _NEVER
+            self.cut_at = NEVER
         self.path, self.url = path, url
         self.received = 0
         self.paused = 0.0
         self.reused = self.streaming = self.sent = False
-        self.bound = _NEVER
+        self.bound = NEVER
         self.deadline = deadline
 
-    def enter(self, what: str, seconds: float) -> None:
-        """Start a phase that may take `seconds` at most; raises when the attempt was already cut."""
+    def enter(self, what: str, seconds: float) -> float:
+        """Start a phase that may take `seconds` from now, which it returns; raises if it was cut."""
+        now = time.monotonic()
         self.what = what
-        self.bound = time.monotonic() + seconds
-        self.check()
+        self.bound = now + seconds
+        if self._reason is not None:
+            raise self._reason()
+        return now
 
     def stream(self) -> None:
         """Start the body: from here idle time and speed are the bounds."""
-        self.bound = _NEVER
+        self.bound = NEVER
         self.what = "the wait for more of the body"  # should a bound pass
         self.bodies += 1
         self.streaming = True
@@ -135,7 +138,8 @@ class Lease:
     def attach(self, sock: socket.socket) -> None:
         """Name the socket to shut; raises when the attempt was already cut."""
         self._sock = sock
-        self.check()
+        if self._reason is not None:
+            raise self._reason()
 
     def forget(self, sock: socket.socket | None) -> None:
         """Note that `sock` is about to be closed by its owner."""
@@ -147,16 +151,17 @@ class Lease:
         """Let go of the socket: from here on it must not be shut."""
         with self._lock:
             self._sock = None
-            self.spare = _NEVER
-        self.bound = _NEVER
+            self.spare = NEVER
+        self.bound = NEVER
         self.streaming = False
 
     def end(self) -> None:
         """Finish the attempt."""
-        with self._lock:
-            self._sock = None
-            self.spare = self.cut_at = _NEVER
-        self.bound = self.deadline = _NEVER
+        if self._sock is not None or self._reason is not None:  # else there is nothing to let go of
+            with self._lock:
+                self._sock = None
+                self.cut_at = NEVER
+        self.spare = self.bound = self.deadline = NEVER
         self.streaming = False
 
     @property

@@ -15,7 +15,7 @@ from bulkfetch.store import STATE, LocalStore
 
 DATA = pattern(10_000)  # one write
 LONG_WAY = ("--limit-rate", "1G")  # else the part is first tried in one go (LocalStore.put)
-CROSSING = ("--fail", "replace:*/parts/*.part:EXDEV")
+CROSSING = ("--fail", "link|replace:*/parts/*.part:EXDEV")
 KEY = b"k" * 16
 
 
@@ -122,14 +122,15 @@ def test_a_file_of_that_name_that_is_not_ours_stays(store, tmp_path, monkeypatch
 
 
 @pytest.mark.skipif(os.name == "nt", reason="files are not stored in one go there")
-def test_every_small_file_of_another_mount_was_written_twice(store, monkeypatch):
+@pytest.mark.parametrize("reason", [errno.EXDEV, errno.EPERM], ids=["another mount", "no links there"])
+def test_every_small_file_of_another_mount_was_written_twice(store, monkeypatch, reason):
     tried = []
 
-    def replace(source, *_args, **_options):
+    def link(source, *_args, **_options):
         tried.append(source)
-        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        raise OSError(reason, os.strerror(reason))
 
-    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(os, "link", link)
     for number in range(5):
         assert store.put(bytes(16), memoryview(b"x"), f"mount/{number}", mtime=None) is None
     assert len(tried) == 1

@@ -192,7 +192,7 @@ def test_a_limit_on_file_sizes_ends_the_run_and_loses_nothing(tmp_path, urls, li
         ("close:*.part:ENOSPC:8:1", "No space left on device"),
         ("close:*.part:EIO:8:1", "Input/output error"),
         ("close:*.part:EDQUOT:8:1", "Disk quota exceeded"),
-        ("replace:*.part:ENOSPC:8", "No space left on device"),
+        ("link|replace:*.part:ENOSPC:8", "No space left on device"),
     ],
 )
 def test_an_error_of_the_whole_disk_ends_the_run_and_the_same_command_goes_on(tmp_path, urls, fault, says):

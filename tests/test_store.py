@@ -177,7 +177,7 @@ def test_f08_a_link_at_the_target_is_replaced_not_followed(both, root, outside, 
 @posix_only
 @handles_or_paths
 def test_f08_a_link_at_the_part_is_not_followed(both, root, outside, monkeypatch):
-    monkeypatch.setattr(both, "_tokens", iter([0x0BADC0DE]))
+    monkeypatch.setattr(both, "_tokens", iter([0x10BADC0DE]))
     (outside / "victim").write_bytes(b"precious")
     (root / STATE / "parts" / f"{KEY.hex()}-0badc0de.part").symlink_to(outside / "victim")
     with pytest.raises(DiskFailed):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 
 import pytest
 from attempting import DATE, QUICK, Attempts
@@ -135,6 +136,23 @@ def test_a_file_that_appeared_meanwhile_stays(server, attempts, is_long):
     attempt = one.fetch(server.url("/f"), "f.bin")
     assert attempt.failure.kind == "exists"
     assert one.file("f.bin") == b"mine"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="files are not stored in one go there")
+def test_a_file_that_appeared_at_the_last_step_was_replaced(tmp_path, monkeypatch):
+    real = os.link
+
+    def link(*args, **options):
+        (tmp_path / "f.bin").write_bytes(b"mine")
+        real(*args, **options)
+
+    monkeypatch.setattr(os, "link", link)
+    store = LocalStore(tmp_path)
+    store.prepare()
+    assert store.put(bytes(16), memoryview(DATA), "f.bin", mtime=None) is None
+    assert (tmp_path / "f.bin").read_bytes() == b"mine"
+    assert not any((tmp_path / ".bulkfetch/parts").iterdir())
+    store.close()
 
 
 @pytest.mark.parametrize("taken", ["a file", "a folder", "a link"])

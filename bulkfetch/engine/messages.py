@@ -7,7 +7,6 @@ must run the same code; neither reads what anybody else has written.
 from __future__ import annotations
 
 import marshal
-import pickle
 import struct
 from typing import Any, BinaryIO
 
@@ -71,12 +70,16 @@ def pack_attempt(attempt: Attempt, task: Task) -> Frame:
         frame = (attempt.received, attempt.seconds, attempt.started, facts)
         if unpack_attempt(frame, task) == attempt:
             return frame
+    import pickle  # which a run without processes does not need
+
     return pickle.dumps(attempt, pickle.HIGHEST_PROTOCOL)
 
 
 def unpack_attempt(frame: Frame, task: Task) -> Attempt:
     """Return the attempt at a task."""
     if isinstance(frame, bytes):
+        import pickle
+
         attempt: Attempt = pickle.loads(frame)
         return attempt
     received, seconds, started, (*facts, fresh_until) = frame

@@ -29,8 +29,7 @@ _FINISHED = os.O_RDONLY | _NOFOLLOW | _BINARY | getattr(os, "O_NONBLOCK", 0)  # 
 _MODE = 0o666  # less what the umask takes; never executable (fault F14)
 _LOST = frozenset({errno.EACCES, errno.EPERM, errno.ENOENT, errno.ESTALE})  # perhaps not of one file alone
 _PUTS = os.name == "posix" and os.utime in os.supports_fd  # whether a file may be stored in one go
-_TOKENS = 1 << 32
-_MOST_ACROSS = 10_000  # folders
+_MOST_APART = 10_000  # folders
 _REPLACE_TRIES = 5  # Windows: a scanner may hold the file for a moment (fault F16)
 _REPLACE_PAUSE = 0.05  # seconds
 
@@ -58,9 +57,9 @@ class LocalStore:
         self._windows = windows
         self._folders = Folders(self._root, durable=fsync, handles=handles)
         self._parts: Folder | None = None
-        self._across: set[str] = set()  # folders that no part can be renamed into (fault F11)
+        self._apart: set[str] = set()  # folders that no part can be linked into (fault F11, no links on FAT)
         # Random where they begin: asking the system for each costs a hand-over between threads.
-        self._tokens = itertools.count(int.from_bytes(os.urandom(4), "big"))
+        self._tokens = itertools.count(int.from_bytes(b"\1" + os.urandom(4), "big"))  # of 8 digits at least
 
     @property
     def state_dir(self) -> Path:
@@ -167,33 +166,36 @@ class LocalStore:
     def put(self, key: bytes, data: memoryview, path: str, *, mtime: float | None) -> int | None:
         """Store a small file in one go and return its modification time in nanoseconds.
 
-        None, and nothing is left, where its name is not simply free: that takes the long way from `new_part`
-        to `commit`, which says why.
+        None, and nothing is left, where its name is not simply free or the file system has no links: that
+        takes the long way from `new_part` to `commit`, which says why.
 
         Raises:
             DiskFailed: the bytes could not be written.
         """
         parent, _, name = path.rpartition("/")
-        if not _PUTS or parent in self._across:
+        if not _PUTS or parent in self._apart:
             return None
-        parts, file = self._parts_folder(), _part_file(key, self._new_token())
+        parts = self._parts or self._parts_folder()
+        source = parts.prefix + _part_file(key, self._new_token())
         try:
-            mtime_ns = _fill(os.open(parts.prefix + file, _NEW, _MODE, dir_fd=parts.fd), data, mtime)
+            mtime_ns = _fill(os.open(source, _NEW, _MODE, dir_fd=parts.fd), data, mtime)
         except FileNotFoundError:  # the folder of parts has gone
             return None
         except OSError as exc:
-            _remove(parts, file)
+            _remove(parts, source)
             raise self._failure(exc, path) from exc
         try:
             with self._folders.below(parent) as folder:
-                if mtime_ns is not None and _is_free(folder, name):
-                    source, target = parts.prefix + file, folder.prefix + name
-                    os.replace(source, target, src_dir_fd=parts.fd, dst_dir_fd=folder.fd)
+                if mtime_ns is not None:  # a link, unlike a rename, refuses a name that is taken
+                    os.link(source, folder.prefix + name, src_dir_fd=parts.fd, dst_dir_fd=folder.fd)
                     return mtime_ns
-        except (OSError, PathRefused) as exc:
-            if isinstance(exc, OSError) and exc.errno == errno.EXDEV and len(self._across) < _MOST_ACROSS:
-                self._across.add(parent)  # what is stored there would be written twice each time
-        _remove(parts, file)
+        except (FileExistsError, PathRefused):
+            return None
+        except OSError:
+            if len(self._apart) < _MOST_APART:
+                self._apart.add(parent)  # what is stored there would be written twice each time
+        finally:
+            _remove(parts, source)
         return None
 
     # -- finished files --------------------------------------------------------------------------
@@ -277,7 +279,7 @@ class LocalStore:
         return from_os_error(exc, clean(path))
 
     def _new_token(self) -> str:
-        return f"{next(self._tokens) % _TOKENS:08x}"
+        return hex(next(self._tokens))[-8:]  # a format takes three times as long
 
     def _parts_folder(self) -> Folder:
         if self._parts is None:
@@ -339,24 +341,20 @@ def _fill(fd: int, data: memoryview, mtime: float | None) -> int | None:
         if os.write(fd, data) < len(data):
             return None
         if mtime is not None:
-            with contextlib.suppress(OSError):  # never fails a file (fault F18)
+            try:  # noqa: SIM105 - `suppress` takes as long as the call
                 os.utime(fd, (mtime, mtime))
+            except OSError:
+                pass  # never fails a file (fault F18)
         return os.fstat(fd).st_mtime_ns
     finally:
         os.close(fd)  # what was put off may fail here (fault F02)
 
 
-def _remove(folder: Folder, file: str) -> None:
-    with contextlib.suppress(OSError):
-        os.unlink(folder.prefix + file, dir_fd=folder.fd)
-
-
-def _is_free(folder: Folder, name: str) -> bool:
-    try:
-        os.stat(folder.prefix + name, dir_fd=folder.fd, follow_symlinks=False)
-    except FileNotFoundError:
-        return True
-    return False
+def _remove(folder: Folder, name: str) -> None:
+    try:  # noqa: SIM105 - as in `_fill`
+        os.unlink(name, dir_fd=folder.fd)
+    except OSError:
+        pass
 
 
 def _part_file(key: bytes, token: str) -> str:

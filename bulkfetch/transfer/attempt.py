@@ -21,6 +21,7 @@ from bulkfetch.transfer.sending import judge_repeat
 from bulkfetch.transfer.telling import tell_exchanges
 from bulkfetch.transfer.trail import Trail
 from bulkfetch.transfer.whole import store_whole
+from bulkfetch.watchdog import NEVER
 
 _new = tuple.__new__  # one for every file, made in a quarter of the time
 
@@ -34,7 +35,7 @@ def run_attempt(task: Task, context: Context) -> Attempt:
     lease = context.lease
     trail, body, ranges = Trail(task, context), Body(task, context), Ranges(task, context)
     lease.min_speed = context.policies.for_url(task.url).min_speed
-    lease.begin(task.deadline or float("inf"), task.path, task.url)
+    lease.begin(task.deadline or NEVER, task.path, task.url)
     try:
         if context.stop.is_set():
             raise errors.Stopped("the run was stopped")

@@ -23,15 +23,16 @@ Fields = tuple[tuple[str, str], ...]
 class Trail:
     """Follows redirects; one that leaves the origin ends the attempt, for the scheduler to go on there."""
 
+    is_renewed = False  # it ends with a URL that `refresh_url` has given
+    rate_limit: RateLimit | None = None  # told by the last answer
+    crawl_delay: float | None = None  # told by robots.txt
+    asked_change = False  # the last request was only for a file that differs from the one held
+
     def __init__(self, task: Task, context: Context) -> None:
         self._task = task
         self._context = context
         self.url = task.url  # asked last
         self.hops = task.hops
-        self.is_renewed = False  # it ends with a URL that `refresh_url` has given
-        self.rate_limit: RateLimit | None = None  # told by the last answer
-        self.crawl_delay: float | None = None  # told by robots.txt
-        self.asked_change = False  # the last request was only for a file that differs from the one held
         self.is_public = task.came_from_public and task.hops > 0  # a public address has redirected us
 
     def follow(self, asked: Fields, condition: Fields = ()) -> Reply | str:
@@ -45,11 +46,14 @@ class Trail:
             TransferError: no final answer came.
         """
         task, context = self._task, self._context
-        origin, manifest_url = task.origin, task.entry.urls[task.mirror]
+        entry, origin = task.entry, task.origin
+        manifest_url = entry.urls[task.mirror]
         named = task.url == manifest_url or origin_of(manifest_url) == origin
-        request = first_request(task)
-        headers = {**self._own_headers(manifest_url), **dict(asked)} if named else dict(asked)
-        if task.entry.request is not None:
+        headers = self._own_headers(manifest_url) if named else {}
+        headers.update(asked)
+        request = None
+        if entry.request is not None:
+            request = first_request(task)
             headers = fields_for(headers, task, request)
         while True:
             if context.gate is not None:
@@ -64,14 +68,15 @@ class Trail:
                 request=request,
                 named=named,
             )
-            self.rate_limit = reply.head.rate_limit
-            if reply.head.status not in REDIRECTS:
+            head = reply.head
+            self.rate_limit = head.rate_limit
+            if head.status not in REDIRECTS:
                 return reply
             reply.close()
             self.is_public = self.is_public or is_public(reply.peer or "")
-            target = self._target(reply.head)
+            target = self._target(head)
             if request is not None:
-                request = next_request(request, reply.head.status, self.url, target)
+                request = next_request(request, head.status, self.url, target)
                 headers = fields_for(headers, self._task, request)
             if origin_of(target) != origin:
                 return target

@@ -16,6 +16,8 @@ from bulkfetch.transfer.checks import HTML_TYPES, date_worth_setting
 from bulkfetch.transfer.context import Context
 from bulkfetch.transfer.held import own
 
+_new = tuple.__new__  # one for every file, made in a quarter of the time
+
 
 def store_whole(task: Task, context: Context, reply: Reply, url: str, asked: float) -> Done | None:
     """Make a file of an answer's body; None, with nothing taken or stored, where that takes the long way.
@@ -43,8 +45,9 @@ def store_whole(task: Task, context: Context, reply: Reply, url: str, asked: flo
         return None
     reply.take_whole()
     until = fresh_until(own(head, task, url), asked) if head.lifetime else None
-    facts = (len(data), digest, config.digest, head.etag, head.last_modified, mtime_ns)
-    return Done(*facts, (), "", until)
+    return _new(Done, (
+        len(data), digest, config.digest, head.etag, head.last_modified, mtime_ns, (), "", until, False, True,
+    ))  # fmt: skip
 
 
 def _is_plain(head: Head) -> bool:

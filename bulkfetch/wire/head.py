@@ -8,6 +8,7 @@ the same.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from bulkfetch.errors import NotHttp, ProtocolViolation
@@ -68,7 +69,7 @@ def read_common(data: bytearray, end: int) -> tuple[Answer, int] | None:
     if match is None:
         return None
     unchanged, sent, length, modified, etag, kind, ranges, control, expires, age = match.groups()
-    when = None if sent is None else parse_date(str(sent, "ascii"))
+    _, when = _read_date(sent)
     if when is None and expires is not None:  # a time that the line-by-line reading knows
         return None
     lifetime = None
@@ -77,21 +78,22 @@ def read_common(data: bytearray, end: int) -> tuple[Answer, int] | None:
     head = _new(Head, (
         304 if unchanged else 200, "Not Modified" if unchanged else "OK",
         None if length is None else int(length), False, None, None, None,
-        _text(etag), _date_text(modified), when, "" if kind is None else str(kind, "ascii").lower(), (),
+        _text(etag), _read_date(modified)[0], when, "" if kind is None else str(kind, "ascii").lower(), (),
         None, None, ranges is not None, None, lifetime, 0.0 if age is None else float(age),
     ))  # fmt: skip
-    return Answer(head, unchanged is not None or length is not None), match.end()
+    return _new(Answer, (head, unchanged is not None or length is not None, ())), match.end()
 
 
 def _text(value: bytes | None) -> str | None:
     return None if value is None else str(value, "ascii")
 
 
-def _date_text(value: bytes | None) -> str | None:
-    if value is None:
-        return None
-    text = str(value, "ascii")
-    return None if parse_date(text) is None else text
+@lru_cache(maxsize=1024)
+def _read_date(value: bytes | None) -> tuple[str | None, float | None]:
+    """Return a date as it came, and as Unix seconds; None and None for none."""
+    text = str(value or b"", "ascii")
+    when = parse_date(text)
+    return (None if when is None else text), when
 
 
 def find_end(data: bytearray, start: int, end: int) -> int:

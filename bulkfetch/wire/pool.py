@@ -63,8 +63,7 @@ class Pool:
             raise
 
     def _acquire(self, lease: Lease) -> Connection:
-        lease.enter("the answer's head", self._idle_seconds)
-        oldest = time.monotonic() - _LONGEST_IDLE
+        oldest = lease.enter("the answer's head", self._idle_seconds) - _LONGEST_IDLE
         while self._idle:
             try:
                 connection = self._idle.pop()

@@ -105,7 +105,7 @@ class Reply:
             self._pipe.close()
         body = self._body
         keep = self._keeps and (body.ended or self._drain(connection))
-        self._surplus = self._has_surplus(connection)
+        self._surplus = body.ended and connection.start < connection.end
         connection.lease.leave()
         self._pool.release(connection, keep=keep and not self._surplus and not connection.is_over)
 

@@ -75,15 +75,15 @@ class Killer(Observer):
 
 
 class Saboteur(Observer):
-    """Makes calls on paths that fit a pattern fail, from the n-th on, for a number of times."""
+    """Makes calls ("link|replace") on paths that fit a pattern fail, from the n-th on, a number of times."""
 
     def __init__(self, call: str, path: str, code: str, first: str = "1", times: str = "1000000000") -> None:
-        self._call, self._path, self._code = call, path, getattr(errno, code)
+        self._calls, self._path, self._code = call.split("|"), path, getattr(errno, code)
         self._hits = range(int(first), int(first) + int(times))
         self._count = itertools.count(1)
 
     def before(self, call: Call) -> None:
-        if call.name == self._call and fnmatch(call.path, self._path) and next(self._count) in self._hits:
+        if call.name in self._calls and fnmatch(call.path, self._path) and next(self._count) in self._hits:
             raise OSError(self._code, os.strerror(self._code))
 
 

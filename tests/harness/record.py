@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.intercept import Call, Observer
 
-_MOVES = frozenset({"rename", "replace"})
+_MOVES = frozenset({"rename", "replace", "link"})  # a link, and the first name goes
 _lseek = os.lseek
 
 
