@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from bulkfetch import events
 from bulkfetch.config import AUTO, FetchConfig
-from bulkfetch.display import Display, NullDisplay
+from bulkfetch.display import Display, NullDisplay, skips_starts
 from bulkfetch.ending import Ending
 from bulkfetch.engine import ProcessEngine, ThreadEngine, count_processes
 from bulkfetch.errors import DiskFailed, DiskFull, UsageError
@@ -189,6 +189,7 @@ class Fetcher:
             summary=summary,
             stop=stop,
             emit=self._emit if self._displays or self._on_event else None,
+            tells_starts=self._on_event is not None or not all(map(skips_starts, self._displays)),
             refresh=self._refresh,
             crew=crew,
         )

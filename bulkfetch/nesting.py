@@ -1,8 +1,9 @@
-"""Whether a destination lies below the file of another entry, or is a folder that another one needs."""
+"""Folders of a run: which of them destinations need, and in which only files of its own can stand."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 
 _MOST = 50_000  # folders known at once: some 8 MiB
 
@@ -38,3 +39,29 @@ class NeededFolders:
         known = self._known
         parents = {key.rpartition("/")[0] for key in path_keys if "/" in key} - known
         return {folder for parent in parents for folder in folders_above(f"{parent}/") if folder not in known}
+
+
+class BareFolders:
+    """The folders that held nothing when the run first came to them: what stands there now is its own.
+
+    Args:
+        is_bare: looks at a folder.
+        most: folders known at once.
+    """
+
+    def __init__(self, is_bare: Callable[[str], bool], most: int = _MOST) -> None:
+        self._is_bare = is_bare
+        self._known: dict[str, bool] = {}
+        self._most = most
+
+    def __contains__(self, folder: str) -> bool:
+        return self._known.get(folder, False)
+
+    def look(self, paths: Iterable[str]) -> None:
+        """Look at the folders of several destinations; for a single one in its folder that does not pay."""
+        folders = Counter([path.rpartition("/")[0] if "/" in path else "" for path in paths])
+        for folder, count in folders.items():
+            if count > 1 and folder not in self._known:
+                if len(self._known) >= self._most:
+                    self._known.clear()
+                self._known[folder] = self._is_bare(folder)

@@ -12,7 +12,7 @@ from bulkfetch.config import FetchConfig
 from bulkfetch.errors import DestinationTaken, LineError, PathRefused, to_failure
 from bulkfetch.journal import Interruption, Journal, PathOwner, PendingRow, Row, boot_time
 from bulkfetch.models import NO_PART, Check, Entry, Failure, Outcome, Status, Task
-from bulkfetch.nesting import NeededFolders, folders_above
+from bulkfetch.nesting import BareFolders, NeededFolders, folders_above
 from bulkfetch.revisits import Revisits
 from bulkfetch.safetext import redact_url
 from bulkfetch.standing import (
@@ -63,6 +63,7 @@ class Planner:
         self._index = 0
         self.edited = 0  # files that were changed after they were fetched, and are to be replaced
         self._folders = NeededFolders()
+        self._bare = BareFolders(store.is_bare)
 
     def plan(self, entries: Sequence[Entry]) -> list[Task | Outcome]:
         """Return, in order, a task for what must be fetched and an outcome for what need not or cannot be."""
@@ -92,6 +93,7 @@ class _Batch:
         self._entries = entries
         self._index = index
         self._folders = planner._folders
+        self._bare = planner._bare
         self.pending: list[PendingRow] = []
         self.touched: list[bytes] = []
         self._taken: dict[str, bytes] = {}  # collision key -> entry key, within this batch
@@ -107,7 +109,8 @@ class _Batch:
         folders = self._folders.unknown_above(path_key for *_, path_key, _ in wanted)
         self._owners = self._journal.find_paths([*new, *folders])
         self._parts = self._journal.find_parts(list(paths))
-        self._bare = self._store.bare_folders(paths.values()) if new else frozenset()
+        if new:
+            self._bare.look(paths.values())
         asked = paths if self._config.respect_cache else [key for key, row in rows.items() if ask_failed(row)]
         answers = self._journal.find_answers(list(asked)) if asked else {}
         self._revisits = Revisits(self._config, answers, self._planner._now())
@@ -229,7 +232,7 @@ class _Batch:
 
     def _decide(self, entry: Entry, key: bytes, path: str, row: Row | None) -> Task | Outcome:
         """Weigh what stands at the destination."""
-        if self._bare and path.rpartition("/")[0] in self._bare:
+        if path.rpartition("/")[0] in self._bare:
             return self._task(entry, key, path)
         found = self._store.find(path)
         if found is None:

@@ -67,6 +67,7 @@ class Run:
         summary: Summary,
         stop: threading.Event,
         emit: Callable[[Event], None] | None,
+        tells_starts: bool,
         refresh: Callable[[float], None],
         crew: AutoLimit | None = None,
     ) -> None:
@@ -78,6 +79,7 @@ class Run:
         self.summary = summary
         self._stop = stop
         self._listens = emit is not None  # events that come for every file are made only if so
+        self._tells_starts = tells_starts
         self._emit = emit or _ignore
         self._refresh = refresh
         self._crew = crew  # None: as many workers as configured
@@ -248,7 +250,7 @@ class Run:
         self._is_full, self._is_short = True, self._scheduler.has_next()
 
     def _started(self, task: Task, now: float) -> Task:
-        if self._listens:
+        if self._tells_starts:
             url = hide_query(task.url) if task.refreshed else task.url
             self._emit(events.Started(task.path, redact_url(url), task.attempt))
         return as_it_starts(task, now, self._policies if self._has_deadlines else None)

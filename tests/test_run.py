@@ -85,3 +85,27 @@ def test_a_run_whose_workers_are_all_busy_spun_while_another_task_was_due(server
         outcomes = list(fetcher.run([server.url("/again"), server.url("/slow")]))
     assert [outcome.failure for outcome in outcomes] == [None, None]
     assert turns.count < 100
+
+
+class Names(Turns):
+    """A display that keeps the names of what it is told."""
+
+    def __init__(self, **facts):
+        self.seen = []
+        vars(self).update(facts)
+
+    def show(self, event):
+        self.seen.append(event.name)
+
+
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [([], False), ([{}], True), ([{"skips_starts": False}], True), ([{"skips_starts": True}], False)],
+)
+def test_starts_are_told_where_anybody_shows_them(server, tmp_path, others, told):
+    server.add("/a", body=b"x")
+    displays = [Names(skips_starts=True), *(Names(**facts) for facts in others)]
+    with bulkfetch.Fetcher(FetchConfig(dest=tmp_path), displays=displays) as fetcher:
+        assert len(list(fetcher.run([server.url("/a")]))) == 1
+    assert ["started" in display.seen for display in displays] == [told] * len(displays)
+    assert all("finished" in display.seen for display in displays)

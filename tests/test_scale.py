@@ -22,6 +22,7 @@ from bulkfetch.journal.opening import open_scratch
 from bulkfetch.journal.sieve import Sieve
 from bulkfetch.models import Entry, Outcome, Status, Task
 from bulkfetch.naming import collision_key, layouts, plan_destination, plan_path
+from bulkfetch.nesting import BareFolders
 from bulkfetch.planner import Planner
 from bulkfetch.store import STATE, LocalStore
 
@@ -183,7 +184,7 @@ def test_nothing_stands_in_a_bare_folder(tmp_path):
         folders += ["link", "dangling"]
     store = LocalStore(dest)
     paths = [f"{folder}/{name}".lstrip("/") for folder in folders for name in ("a.txt", "A.txt")]
-    bare = store.bare_folders(paths)
+    bare = {folder for folder in folders if store.is_bare(folder)}
     assert {"empty", "deep/er", "gone", "gone/er"} <= bare
     assert bare.isdisjoint({"", "full", "deep", "link"})
     assert [path for path in paths if path.rpartition("/")[0] in bare and store.find(path)] == []
@@ -192,10 +193,27 @@ def test_nothing_stands_in_a_bare_folder(tmp_path):
 def test_a_destination_with_nothing_but_our_state_is_bare(tmp_path):
     store = LocalStore(tmp_path)
     store.prepare()
-    assert store.bare_folders(["a", "b", "d/a"]) == {""}  # one file alone is looked for itself
+    assert store.is_bare("")
     (tmp_path / "other").write_text("")
-    assert store.bare_folders(["a", "b"]) == frozenset()
+    assert not store.is_bare("")
     store.close()
+
+
+def test_a_folder_is_looked_at_once_and_for_several_files_only():
+    looked = []
+
+    def is_bare(folder):
+        looked.append(folder)
+        return folder != "full"
+
+    folders = BareFolders(is_bare, most=3)
+    folders.look(["a", "b", "d/a", "full/a", "full/b"])
+    folders.look(["c", "d", "d/b"])
+    assert looked == ["", "full"]
+    assert ("" in folders, "full" in folders, "d" in folders) == (True, False, False)
+    folders.look([f"{name}/{i}" for name in "xyz" for i in range(2)])
+    assert "" not in folders  # forgotten: then each file is looked for
+    assert "z" in folders
 
 
 def test_the_benchmark_of_lines_measures_both_kinds_of_run(capsys, monkeypatch, tmp_path):

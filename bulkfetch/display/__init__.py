@@ -8,12 +8,15 @@ from collections.abc import Mapping
 from typing import Literal, TextIO
 
 from bulkfetch.display.closing import format_summary
-from bulkfetch.display.guard import Display, GuardedDisplay, NullDisplay
+from bulkfetch.display.guard import Display, GuardedDisplay, NullDisplay, skips_starts
 from bulkfetch.display.jsonl import JsonDisplay
 from bulkfetch.display.log import LogDisplay
 from bulkfetch.display.logfile import LogFile
 
-__all__ = ["Display", "GuardedDisplay", "LogFile", "Mode", "NullDisplay", "format_summary", "make_display"]
+__all__ = [
+    "Display", "GuardedDisplay", "LogFile", "Mode", "NullDisplay",
+    "format_summary", "make_display", "skips_starts",
+]  # fmt: skip
 
 Mode = Literal["auto", "bar", "log", "json", "none"]
 

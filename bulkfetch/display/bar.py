@@ -36,6 +36,7 @@ class BarDisplay:
     """Draws rows that stay in place and prints lines above them."""
 
     def __init__(self, stream: TextIO, *, verbose: int = 0, colour: bool = True) -> None:
+        self.skips_starts = not verbose
         self._stream = stream
         self._lines = Lines(verbose=verbose)
         self._tally = Tally()

@@ -10,6 +10,8 @@ from bulkfetch.events import Event
 class Display(Protocol):
     """Shows events; one thread calls all three methods.
 
+    One with a true `skips_starts` need not be told that an attempt starts, which comes for every file.
+
     Workers never touch a display, so a terminal that blocks (Ctrl-S, a stopped pipe) holds up the
     coordinator's drawing and nothing that is under way (K09).
     """
@@ -45,6 +47,7 @@ class GuardedDisplay:
 
     def __init__(self, display: Display) -> None:
         self._display = display
+        self.skips_starts = skips_starts(display)
         self.error: Exception | None = None
         self._drawn: float | None = None
 
@@ -76,3 +79,8 @@ class GuardedDisplay:
     def _give_up(self, exc: Exception) -> None:
         self.error = exc
         self._display = NullDisplay()
+
+
+def skips_starts(display: Display) -> bool:
+    """Say whether a display shows nothing of starts."""
+    return bool(getattr(display, "skips_starts", False))

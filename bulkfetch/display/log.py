@@ -19,6 +19,7 @@ class LogDisplay:
     def __init__(
         self, stream: TextIO, *, verbose: int = 0, quiet: bool = False, progress: bool = True
     ) -> None:
+        self.skips_starts = not verbose
         self._stream = stream
         self._lines = Lines(verbose=verbose, quiet=quiet, cooling=not quiet)
         self._tally = Tally()

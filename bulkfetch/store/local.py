@@ -8,8 +8,7 @@ import itertools
 import os
 import stat
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from bulkfetch.errors import DestinationTaken, DiskFailed, DiskUnusable, PathRefused, from_os_error
@@ -228,12 +227,8 @@ class LocalStore:
         except OSError:
             return None
 
-    def bare_folders(self, paths: Iterable[str]) -> frozenset[str]:
-        """Return the folders of several `paths` that are not there, or hold nothing but our own."""
-        folders = Counter([path.rpartition("/")[0] if "/" in path else "" for path in paths])
-        return frozenset(folder for folder, count in folders.items() if count > 1 and self._is_bare(folder))
-
-    def _is_bare(self, folder: str) -> bool:
+    def is_bare(self, folder: str) -> bool:
+        """Say whether a folder is not there, or holds nothing but our own state."""
         try:
             with os.scandir(f"{self._root}/{folder}") as rows:
                 return all(not folder and row.name == STATE for row in rows)

@@ -128,8 +128,8 @@ def pretend_silent_resolver() -> None:
     """Leave look-ups of names below .example without an answer."""
     real = socket.getaddrinfo
 
-    def getaddrinfo(host: str, *args: Any, **options: Any) -> Any:
-        return real(host, *args, **options) if not host.endswith(".example") else time.sleep(3600)
+    def getaddrinfo(host: str | bytes, *args: Any, **options: Any) -> Any:
+        return real(host, *args, **options) if not str(host).endswith(".example") else time.sleep(3600)
 
     socket.getaddrinfo = getaddrinfo
 
