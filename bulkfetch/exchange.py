@@ -57,6 +57,7 @@ class _Way(NamedTuple):
 
     is_plain: bool  # our own connections can do it
     applied: Applied | None = None  # what is added to each; None: nothing
+    is_bare: bool = False  # any process can send them: nothing of the host's own goes with them
 
 
 class Exchange:
@@ -121,34 +122,40 @@ class Exchange:
             TransferError: no usable answer came.
         """
         policy = self._policies.for_url(url)
-        can_plain, applied = self._ways.get((origin, policy)) or self._choose(origin, policy)
+        way = self._ways.get((origin, policy)) or self._choose(origin, policy)
         is_bare = not named and self._config.client_cert is not None  # must not see our certificate
-        is_plain = can_plain and request is None and (not public_only or self._config.untrusted)
+        is_plain = way.is_plain and request is None and (not public_only or self._config.untrusted)
         if is_bare or not is_plain or origin in self._with_cookies or is_replaced():
-            return self._by_requests().open(
+            general = self._by_requests().open(
                 origin, url, headers, lease, public_only=public_only, request=request, named=named
             )
+            if way.is_bare and policy.keep_cookies and (values := general.cookies):
+                self._note_cookies(origin, url, values)
+            return general
         asked = url
-        if applied is not None:
-            asked, headers = applied.sent_url(url), {**applied.fields, **headers}
+        if way.applied is not None:
+            asked, headers = way.applied.sent_url(url), {**way.applied.fields, **headers}
         reply = self._wire.open(origin, asked, headers, lease)
         if reply.cookies and policy.keep_cookies:
-            if self._tell_cookies is not None:
-                self._tell_cookies(origin, url, reply.cookies)
-            self.keep_cookies(origin, url, reply.cookies)
+            self._note_cookies(origin, url, reply.cookies)
+            self._by_requests().keep_cookies(origin, url, reply.cookies)
         return reply
 
     def keep_cookies(self, origin: Origin, url: str, values: Sequence[str]) -> None:
         """Send cookies that the answer from `url` has set with what is asked there from now on."""
-        self._by_requests().keep_cookies(origin, url, values)
         self._with_cookies.add(origin)
+        self._by_requests().keep_cookies(origin, url, values)
+
+    def _note_cookies(self, origin: Origin, url: str, values: Sequence[str]) -> None:
+        self._with_cookies.add(origin)
+        if self._tell_cookies is not None:
+            self._tell_cookies(origin, url, values)
 
     def is_plain(self, origin: Origin, url: str) -> bool:
         """Say whether a plain GET there carries nothing but its URL and the fields of all requests."""
         policy = self._policies.for_url(url)
         way = self._ways.get((origin, policy)) or self._choose(origin, policy)
-        is_bare = way.is_plain and way.applied is None
-        return is_bare and origin not in self._with_cookies and not is_replaced()
+        return way.is_bare and origin not in self._with_cookies and not is_replaced()
 
     def drop_idle(self, origin: Origin) -> None:
         """Close our own idle connections to an origin."""
@@ -182,9 +189,10 @@ class Exchange:
 
     def _find_way(self, origin: Origin, policy: HostPolicy) -> _Way:
         asks_more = policy.login is not None or policy.cookies != NO_COOKIES or policy.verify == "system"
-        if policy.transport == "requests" or asks_more or route_through(origin, policy, self._config):
+        if asks_more or route_through(origin, policy, self._config):
             return _Way(is_plain=False)
-        if not (policy.headers or policy.params or policy.auth):
-            return _Way(is_plain=True)
+        is_bare = not (policy.headers or policy.params or policy.auth)
+        if is_bare or policy.transport == "requests":
+            return _Way(is_plain=policy.transport != "requests", is_bare=is_bare)
         applied = self._by_requests().applied(origin, policy)
         return _Way(is_plain=applied.auth is None, applied=applied)

@@ -203,11 +203,13 @@ def is_right(folder, name):
 
 
 @on_linux
-def test_processes_fetch_and_are_gone_at_the_end(server, tmp_path):
+@pytest.mark.parametrize("transport", ["auto", "requests"])
+def test_processes_fetch_and_are_gone_at_the_end(server, tmp_path, transport):
     serve(server)
     seen = set()
     rows = [server.url(f"/{i}") for i in range(600)]
-    outcomes, summary = fetch(tmp_path, rows, lambda _n, _fetcher: seen.update(children()))
+    act = lambda _n, _fetcher: seen.update(children())  # noqa: E731 - one line
+    outcomes, summary = fetch(tmp_path, rows, act, transport=transport)
     assert len(seen) == 2
     assert not children()
     assert (summary.fetched, summary.complete) == (600, True)
@@ -297,9 +299,10 @@ def test_a_stop_reaches_the_processes(server, tmp_path):
 
 
 @on_linux
-def test_cookies_that_a_process_was_given_are_sent_by_all(server, tmp_path):
+@pytest.mark.parametrize("transport", ["auto", "requests"])
+def test_cookies_that_a_process_was_given_are_sent_by_all(server, tmp_path, transport):
     serve(server, n99={"extra_headers": [("Set-Cookie", "session=7; Path=/")]})
-    _, summary = fetch(tmp_path, [server.url(f"/{i}") for i in range(1500)])
+    _, summary = fetch(tmp_path, [server.url(f"/{i}") for i in range(1500)], transport=transport)
     assert summary.fetched == 1500
     assert all("session=7" in request.headers.get("cookie", "") for request in server.requests[1200:])
 

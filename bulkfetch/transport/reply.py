@@ -42,6 +42,11 @@ class Reply:
         self._ended = self._broken = False
 
     @property
+    def cookies(self) -> tuple[str, ...]:
+        """The values of Set-Cookie fields, as received; the session has kept what it may."""
+        return tuple(self._raw.headers.getlist("Set-Cookie"))
+
+    @property
     def surplus(self) -> bool:
         """Say whether the server sent more bytes than it had declared (fault B04)."""
         return self._answer is not None and self._answer.surplus
