@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
 
 import pytest
 from test_processes import children, is_right, on_linux, serve
 
 import bulkfetch
 from bulkfetch.config import FetchConfig
+from bulkfetch.engine.process import Process
+from bulkfetch.engine.processes import count_processes
+from bulkfetch.models import Entry, Origin, Task
+from bulkfetch.policy import Policies
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="processes are used on POSIX systems alone")
 
@@ -57,3 +65,88 @@ def test_idle_connections_of_all_processes_came_together_at_a_host(make_server, 
                 seen += [server.open_connections for server in servers]
     assert fetcher.summary.fetched == len(rows)
     assert max(seen) == 1
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_a_file_of_another_program_stays_in_a_folder_that_was_bare(server, tmp_path, processes):
+    serve(server)
+    rows = (server.url(f"/{i}") for i in range(1500))
+    options = {"window": 200, "existing": "overwrite", "processes": processes}
+    with bulkfetch.Fetcher(FetchConfig(dest=tmp_path, **options)) as fetcher:
+        outcomes = {}
+        for outcome in fetcher.run(rows):
+            if len(outcomes) == 300:
+                (tmp_path / "1400").write_bytes(b"theirs")
+            outcomes[outcome.path] = outcome
+    assert (tmp_path / "1400").read_bytes() == b"theirs"
+    assert outcomes["1400"].failure.kind == "exists"
+
+
+# -- one process -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def make_process(tmp_path):
+    made = []
+
+    def make(tell=lambda _report: None, emit=lambda _message: None):
+        made.append(Process(FetchConfig(dest=tmp_path), tell, emit, lambda *_: None))
+        return made[-1]
+
+    yield make
+    for process in made:
+        process.close(5)
+
+
+def test_a_module_beside_ours_took_the_place_of_one_of_the_language(tmp_path, monkeypatch, make_process):
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "dataclasses.py").write_text("raise ImportError('a backport for old versions')")
+    (site / "bulkfetch").symlink_to(Path(bulkfetch.__file__).parent)
+    monkeypatch.setattr("bulkfetch.engine.process._ROOT", str(site))
+    process = make_process()
+    process.wait(20)
+    assert process.is_ready
+
+
+def test_batches_were_lost_with_a_message_that_could_not_be_read(make_process, monkeypatch):
+    monkeypatch.setattr(threading, "excepthook", lambda _args: None)
+    reports, told = [], threading.Event()
+
+    def tell(report):
+        reports.append(report)
+        told.set()
+
+    process = make_process(tell)
+    process.wait(20)
+    origin = Origin("http", "127.0.0.1", 1)
+    task = Task(Entry((f"{origin}/a",)), b"k" * 16, "a", f"{origin}/a", origin)
+    monkeypatch.setattr("bulkfetch.engine.process.unpack_attempt", lambda *_: {}["broken"])
+    assert process.send([task, task])
+    assert told.wait(20)
+    assert (reports[0].attempt.failure.kind, len(reports[0].unstarted)) == ("internal", 1)
+    assert not process.send([task])
+
+
+def test_a_process_was_left_where_no_thread_could_listen_to_it(tmp_path, monkeypatch):
+    started = []
+    real = subprocess.Popen
+
+    def popen(*args, **options):
+        started.append(real(*args, **options))
+        return started[-1]
+
+    def start(_thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(OSError, match="thread"):
+        Process(FetchConfig(dest=tmp_path), print, print, print)
+    assert started[0].returncode is not None
+
+
+def test_a_frozen_program_is_no_interpreter(monkeypatch):
+    config = FetchConfig(processes=3)
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert count_processes(config, Policies(config)) == 0

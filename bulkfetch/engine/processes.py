@@ -32,7 +32,8 @@ def count_processes(config: FetchConfig, policies: Policies) -> int:
     None where what holds for a host, or what a run must count or show, would have to be shared with them.
     """
     is_alone = config.limit_rate is not None or config.trace or config.refresh_url is not None
-    if is_alone or not policies.is_uniform or os.name != "posix" or not sys.executable:
+    can_start = os.name == "posix" and sys.executable and not hasattr(sys, "frozen")
+    if is_alone or not policies.is_uniform or not can_start:
         return 0
     if config.processes != AUTO:
         return int(config.processes)
