@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import subprocess
 import sys
 import threading
@@ -85,6 +86,10 @@ def test_a_file_of_another_program_stays_in_a_folder_that_was_bare(server, tmp_p
 # -- one process -------------------------------------------------------------------------------------
 
 
+ORIGIN = Origin("http", "127.0.0.1", 1)
+TASK = Task(Entry((f"{ORIGIN}/a",)), b"k" * 16, "a", f"{ORIGIN}/a", ORIGIN)
+
+
 @pytest.fixture
 def make_process(tmp_path):
     made = []
@@ -111,21 +116,39 @@ def test_a_module_beside_ours_took_the_place_of_one_of_the_language(tmp_path, mo
 
 def test_batches_were_lost_with_a_message_that_could_not_be_read(make_process, monkeypatch):
     monkeypatch.setattr(threading, "excepthook", lambda _args: None)
-    reports, told = [], threading.Event()
-
-    def tell(report):
-        reports.append(report)
-        told.set()
-
-    process = make_process(tell)
+    reports = queue.SimpleQueue()
+    process = make_process(reports.put)
     process.wait(20)
-    origin = Origin("http", "127.0.0.1", 1)
-    task = Task(Entry((f"{origin}/a",)), b"k" * 16, "a", f"{origin}/a", origin)
     monkeypatch.setattr("bulkfetch.engine.process.unpack_attempt", lambda *_: {}["broken"])
-    assert process.send([task, task])
-    assert told.wait(20)
-    assert (reports[0].attempt.failure.kind, len(reports[0].unstarted)) == ("internal", 1)
-    assert not process.send([task])
+    assert process.send([TASK, TASK])
+    assert is_lost(reports)
+    assert not process.send([TASK])
+
+
+def test_a_process_whose_worker_had_died_was_waited_for(make_process, monkeypatch):
+    start = "import sys; sys.path[:] = sys.argv[1:]; import bulkfetch.engine.child as child; "
+    monkeypatch.setattr("bulkfetch.engine.process._START", f"{start} child.run_batch = None; child.main()")
+    reports = queue.SimpleQueue()
+    process = make_process(reports.put)
+    process.wait(20)
+    assert process.send([TASK, TASK])
+    assert is_lost(reports)
+
+
+def test_a_process_that_reads_no_more_was_waited_for(make_process):
+    reports = queue.SimpleQueue()
+    process = make_process(reports.put)
+    process.wait(20)
+    assert process.send([TASK])
+    assert reports.get(timeout=20).attempt.failure.kind == "connect"
+    process._post("what nobody understands")
+    process.send([TASK, TASK])
+    assert is_lost(reports)
+
+
+def is_lost(reports):
+    report = reports.get(timeout=10)
+    return (report.attempt.failure.kind, len(report.unstarted)) == ("internal", 1)
 
 
 def test_a_process_was_left_where_no_thread_could_listen_to_it(tmp_path, monkeypatch):
