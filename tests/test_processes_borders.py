@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from test_processes import children, is_right, on_linux, serve
+from test_processes import children, children_of, is_right, on_linux, serve
 
 import bulkfetch
 from bulkfetch.config import FetchConfig
@@ -173,3 +173,23 @@ def test_a_frozen_program_is_no_interpreter(monkeypatch):
     config = FetchConfig(processes=3)
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     assert count_processes(config, Policies(config)) == 0
+
+
+@on_linux
+@pytest.mark.parametrize("before", [1, 60, 300])
+def test_a_program_that_drops_the_run_keeps_no_process_and_no_pipe(server, tmp_path, before):
+    serve(server)
+    fetcher = bulkfetch.Fetcher(FetchConfig(dest=tmp_path, processes=2))
+    with fetcher:
+        open_before = len(list(Path("/proc/self/fd").iterdir()))
+        children_before = children_of(os.getpid())
+        run = fetcher.run(server.url(f"/{i}") for i in range(3000))
+        for _ in range(before):
+            next(run)
+        run.close()
+        assert children_of(os.getpid()) == children_before  # no zombie either
+        fetcher._store.close()
+        assert len(list(Path("/proc/self/fd").iterdir())) <= open_before
+    assert not fetcher.summary.complete
+    names = [path.name for path in tmp_path.iterdir() if path.is_file()]
+    assert all(is_right(tmp_path, name) for name in names)
