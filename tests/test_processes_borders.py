@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -193,3 +194,17 @@ def test_a_program_that_drops_the_run_keeps_no_process_and_no_pipe(server, tmp_p
     assert not fetcher.summary.complete
     names = [path.name for path in tmp_path.iterdir() if path.is_file()]
     assert all(is_right(tmp_path, name) for name in names)
+
+
+@on_linux
+def test_a_killed_process_failed_the_files_of_those_who_want_no_retries(server, tmp_path):
+    serve(server)
+    killed = []
+    with bulkfetch.Fetcher(FetchConfig(dest=tmp_path, processes=2, retries=0)) as fetcher:
+        for number, _ in enumerate(fetcher.run(server.url(f"/{i}") for i in range(900))):
+            if number == 100:
+                killed = list(children())[:1]
+                os.kill(killed[0], signal.SIGKILL)
+    assert killed
+    summary = fetcher.summary
+    assert (summary.fetched + summary.unchanged, summary.failed) == (900, 0)

@@ -166,9 +166,9 @@ class Process:
         for batch in batches.values():
             first, *others = (_perhaps_there(task) for task in batch)
             failure = Failure("internal", "the process that fetched it ended", retryable=True)
-            self._tell(
-                Report(first, Attempt(first.attempt, failure=failure, url=first.url), True, tuple(others))
-            )
+            # `reused`: nobody's failure, tried again although no retries may be wanted
+            attempt = Attempt(first.attempt, failure=failure, reused=True, url=first.url)
+            self._tell(Report(first, attempt, True, tuple(others)))
 
 
 def _perhaps_there(task: Task) -> Task:
