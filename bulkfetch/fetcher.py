@@ -215,8 +215,9 @@ class Fetcher:
 
                 threads = ThreadEngine(config.most_jobs, make_worker, run.tell)
                 most = 0 if gate else count_processes(config, self._policies)
+                shared = replace(config, dest=self._store.state_dir.parent)
                 engine = (
-                    ProcessEngine(most, threads, config, exchange, run.tell, run.inbox.put)
+                    ProcessEngine(most, threads, shared, exchange, run.tell, run.inbox.put)
                     if most
                     else threads
                 )

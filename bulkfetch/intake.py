@@ -27,6 +27,7 @@ class Intake:
         self._stop = stop
         self._buffer: deque[Entry | BadLine] = deque()  # its operations are atomic
         self._room = threading.Condition()  # told when there is room in _buffer again
+        self._is_full = False  # the reader waits for room
         self._ended = False
         self._error: BaseException | None = None
         # A daemon: a read from a silent pipe cannot be interrupted.
@@ -49,9 +50,8 @@ class Intake:
         """
         is_over = self._ended  # looked at first: nothing comes after it
         buffer = self._buffer
-        was_full = len(buffer) >= _MOST
         taken = [buffer.popleft() for _ in range(min(len(buffer), _AT_ONCE))]
-        if was_full:
+        if self._is_full:  # asked when there is room: before, the reader might begin to wait just then
             with self._room:
                 self._room.notify()
         if buffer:  # the rest, or what came while we took: nobody else says that it is there
@@ -76,8 +76,10 @@ class Intake:
         buffer = self._buffer
         if len(buffer) >= _MOST:
             with self._room:
+                self._is_full = True
                 while len(buffer) >= _MOST and not self._stop.is_set():
                     self._room.wait(_STEP)
+                self._is_full = False
         buffer.append(entry)
         if len(buffer) == 1:  # none: it has been taken already
             self._wake()

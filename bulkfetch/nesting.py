@@ -42,7 +42,9 @@ class NeededFolders:
 
 
 class BareFolders:
-    """The folders that held nothing when the run first came to them: what stands there now is its own.
+    """The folders that held nothing when the run first came to them: nothing is looked for there.
+
+    What another program puts there later stays, whatever `existing` says: no task may replace it.
 
     Args:
         is_bare: looks at a folder.

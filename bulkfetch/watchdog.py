@@ -70,12 +70,12 @@ class Lease:
         self._sampled = 0
         self.bodies = 0  # begun so far; one attempt may see several, with a wait for a head between them
         self.path = self.url = ""  # what the attempt is at
-        self.cut_at = float("inf")  # monotonic time at which the attempt was cut, until that has been told
+        self.cut_at = NEVER  # monotonic time at which the attempt was cut, until that has been told
         self.number = 0  # of the attempt; a cut meant for an earlier one must not meet the next
-        self.bound = float("inf")  # monotonic end of the present phase
+        self.bound = NEVER  # monotonic end of the present phase
         self.what = ""  # the present phase, for the message
-        self.spare = float("inf")  # monotonic time from which the connection is given up, not the attempt
-        self.deadline = float("inf")  # monotonic end of the entry
+        self.spare = NEVER  # monotonic time from which the connection is given up, not the attempt
+        self.deadline = NEVER  # monotonic end of the entry
         self.min_speed = 0.0  # bytes per second, below which a body ends; 0 is off
         self.received = 0  # body bytes of this attempt so far
         self.paused = 0.0  # seconds of this body spent waiting for our own rate limit
@@ -114,7 +114,7 @@ class Lease:
 
     def waste(self, seconds: float) -> None:
         """Start to read what nobody wants: should that take longer, it costs the connection alone."""
-        self.bound = float("inf")
+        self.bound = NEVER
         self.streaming = False
         self.spare = time.monotonic() + seconds
 
@@ -195,7 +195,7 @@ class Lease:
         with self._lock:
             if self._reason is None or now - self.cut_at < GRACE:
                 return ""
-            self.cut_at = float("inf")
+            self.cut_at = NEVER
             return f"{self.path} from {redact_url(self.url)} does not end: {self._reason()}"
 
     def _shut(self) -> None:

@@ -107,7 +107,8 @@ def main() -> None:
     with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), 1)
     source = sys.stdin.buffer
+    threading.excepthook = lambda _args: os._exit(1)  # its batch would be waited for
     try:
         Child(pickle.loads(read_frame(source)), output).serve(source)
-    except (EOFError, OSError):  # whoever wanted the files has been killed: so are we
-        os._exit(1)
+    finally:  # there is no more to do, nobody who wants the files, or a thread too few
+        os._exit(0)

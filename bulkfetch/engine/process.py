@@ -52,14 +52,20 @@ class Process:
         self._is_closed = False
         self._number = 0
         self._hello = threading.Event()
-        command = [sys.executable, "-c", _START, _ROOT, *sys.path]
+        # Ours comes last: what else is installed there must hide no module of the language.
+        command = [sys.executable, "-c", _START, *sys.path, _ROOT]
         pipe, null = subprocess.PIPE, subprocess.DEVNULL
         # A group of its own: Ctrl-C is for the coordinator, who tells it what to do.
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=null, process_group=0)
         self._input = cast(BinaryIO, self._process.stdin)
         self._output = cast(BinaryIO, self._process.stdout)
         self._thread = threading.Thread(target=self._listen, name="bulkfetch-listener", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as exc:  # the system allows no more of them
+            self._process.kill()
+            with self._process:  # waits, and closes the pipes
+                raise OSError(str(exc)) from exc
         self._post(pickle.dumps(config, pickle.HIGHEST_PROTOCOL))
 
     @property
@@ -121,9 +127,11 @@ class Process:
 
     def _listen(self) -> None:
         try:
-            while True:
-                self._take(read_frame(self._output))
-        except (EOFError, OSError):
+            with contextlib.suppress(EOFError, OSError):  # it has ended
+                while True:
+                    self._take(read_frame(self._output))
+        finally:  # also where it said what cannot be read: the run waits for what it was given
+            self._process.kill()
             self._lose()
 
     def _take(self, frame: Frame) -> None:
@@ -140,8 +148,9 @@ class Process:
             self._hello.set()
 
     def _report(self, number: int, attempts: Sequence[Frame], cpu: float) -> None:
-        batch = self._batches.pop(number)
+        batch = self._batches[number]
         made = [unpack_attempt(frame, task) for frame, task in zip(attempts, batch, strict=False)]
+        del self._batches[number]
         self._overlap.note(len(made), min(attempt.seconds for attempt in made), cpu)
         last = len(made) - 1
         for i, attempt in enumerate(made):
@@ -157,9 +166,9 @@ class Process:
         for batch in batches.values():
             first, *others = (_perhaps_there(task) for task in batch)
             failure = Failure("internal", "the process that fetched it ended", retryable=True)
-            self._tell(
-                Report(first, Attempt(first.attempt, failure=failure, url=first.url), True, tuple(others))
-            )
+            # `reused`: nobody's failure, tried again although no retries may be wanted
+            attempt = Attempt(first.attempt, failure=failure, reused=True, url=first.url)
+            self._tell(Report(first, attempt, True, tuple(others)))
 
 
 def _perhaps_there(task: Task) -> Task:

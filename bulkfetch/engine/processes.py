@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bulkfetch.config import AUTO, FetchConfig
@@ -33,7 +32,8 @@ def count_processes(config: FetchConfig, policies: Policies) -> int:
     None where what holds for a host, or what a run must count or show, would have to be shared with them.
     """
     is_alone = config.limit_rate is not None or config.trace or config.refresh_url is not None
-    if is_alone or not policies.is_uniform or os.name != "posix" or not sys.executable:
+    can_start = os.name == "posix" and sys.executable and not hasattr(sys, "frozen")
+    if is_alone or not policies.is_uniform or not can_start:
         return 0
     if config.processes != AUTO:
         return int(config.processes)
@@ -47,7 +47,7 @@ class ProcessEngine:
     Args:
         most: processes, at most.
         threads: serves until the processes pay, and what they cannot do.
-        config: how the run behaves.
+        config: how the run behaves; its `dest` is absolute.
         exchange: the run's own: what it has learnt of hosts decides what processes may ask for.
         tell: takes the end of every attempt, from any thread.
         emit: takes what attempts say meanwhile, from any thread.
@@ -64,13 +64,15 @@ class ProcessEngine:
     ) -> None:
         self._most = most
         self._threads = threads
-        jobs, per_host = max(_LEAST_EACH, config.most_jobs // most), max(1, config.most_per_host // most)
-        dest = Path(config.dest).absolute()
-        self._config = replace(config, dest=dest, jobs=jobs, per_host=per_host, segments=1)
+        self._are_shared = most <= config.most_per_host  # else each host keeps to one process
+        jobs = max(_LEAST_EACH, config.most_jobs // most)
+        per_host = config.most_per_host // (most if self._are_shared else 1)
+        self._config = replace(config, jobs=jobs, per_host=per_host, segments=1)
         self._is_asked = config.processes != AUTO
         self._exchange = exchange
         self._tell = tell
         self._emit = emit
+        self._owner = os.getpid()
         self._crew: list[Process] = []
         self._is_worth_it = self._is_asked
         self._is_over = False  # no process is started any more
@@ -98,6 +100,8 @@ class ProcessEngine:
 
     def close(self, seconds: float) -> bool:
         """End every worker after its present batch."""
+        if os.getpid() != self._owner:  # a forked child: they are its parent's (fault K11)
+            return True
         end = time.monotonic() + seconds
         self.let_go()
         have_ended = self._threads.close(seconds)
@@ -111,7 +115,10 @@ class ProcessEngine:
             return None
         if self._is_worth_it and not self._crew and not self._is_over:
             self._start()
-        ready = [process for process in self._crew if process.is_ready]
+        crew = self._crew
+        if crew and not self._are_shared:  # idle connections count too
+            crew = [crew[hash(first.origin) % len(crew)]]
+        ready = [process for process in crew if process.is_ready]
         if not ready:
             return None
         self._exchange.drop_idle(first.origin)  # or the host would see theirs and ours

@@ -33,9 +33,8 @@ class Reply:
     def surplus(self) -> bool:
         """Say whether bytes came after the declared end (faults B04, B05)."""
         connection = self._connection
-        return self._surplus if connection is None else self._has_surplus(connection)
-
-    def _has_surplus(self, connection: Connection) -> bool:
+        if connection is None:
+            return self._surplus
         return self._body.ended and connection.start < connection.end
 
     def read(self, size: int) -> memoryview:
