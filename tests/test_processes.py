@@ -182,12 +182,14 @@ def serve(server, **faults):
     server.add_generator(answer)
 
 
-def fetch(tmp_path, rows, act=None, **options):
+def fetch(tmp_path, rows, act=None, notices=None, **options):
     """Run over `rows`; `act` is called with each number of files that have ended, and the fetcher."""
     config = FetchConfig(**{"dest": tmp_path, "backoff": 0.01, "processes": 2, **options})
     ended = Counter()
 
     def count(event):
+        if isinstance(event, events.Notice) and notices is not None:
+            notices.append(event.message)
         if isinstance(event, events.Finished):
             ended["files"] += 1
             if act is not None:
@@ -295,6 +297,25 @@ def test_a_stop_reaches_the_processes(server, tmp_path):
     assert time.monotonic() - stopped[0] < 5
     assert not summary.complete
     assert summary.failed == 0
+    assert not children()
+
+
+@on_linux
+def test_processes_that_stand_still_hold_up_no_stop(server, tmp_path):
+    serve(server)
+    name = "x" * 1000  # so that what waits for them fills their pipes
+    rows = [{"url": server.url(f"/{i}?{name}"), "path": str(i)} for i in range(2000)]
+
+    def act(number, fetcher):
+        if number == 200:
+            for pid in children():
+                os.kill(pid, signal.SIGSTOP)
+            threading.Timer(1.0, fetcher.stop).start()
+
+    begun = time.monotonic()
+    _, summary = fetch(tmp_path, rows, act)
+    assert time.monotonic() - begun < 20
+    assert (summary.complete, summary.failed) == (False, 0)
     assert not children()
 
 

@@ -11,10 +11,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from test_processes import children, children_of, is_right, on_linux, serve
+from test_processes import children, children_of, fetch, is_right, on_linux, serve
 
 import bulkfetch
 from bulkfetch.config import FetchConfig
+from bulkfetch.engine.messages import pack_frame
 from bulkfetch.engine.process import Process
 from bulkfetch.engine.processes import count_processes
 from bulkfetch.models import Entry, Origin, Task
@@ -66,7 +67,8 @@ def test_idle_connections_of_all_processes_came_together_at_a_host(make_server, 
             if 600 < number < 1200:
                 seen += [server.open_connections for server in servers]
     assert fetcher.summary.fetched == len(rows)
-    assert max(seen) == 1
+    assert max(seen) <= 2  # a file that goes to a thread, alone, has a connection of its own for a moment
+    assert seen.count(1) > len(seen) // 2
 
 
 @pytest.mark.parametrize("processes", [0, 2])
@@ -142,9 +144,41 @@ def test_a_process_that_reads_no_more_was_waited_for(make_process):
     process.wait(20)
     assert process.send([TASK])
     assert reports.get(timeout=20).attempt.failure.kind == "connect"
-    process._post("what nobody understands")
+    process._write(pack_frame("what nobody understands"))
     process.send([TASK, TASK])
     assert is_lost(reports)
+
+
+@on_linux
+def test_a_process_that_stands_still_is_given_up_and_named(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("bulkfetch.engine.process._SILENT", 1.0)
+    serve(server)
+    told = []
+
+    def act(number, _fetcher):
+        if number == 200:
+            os.kill(min(children()), signal.SIGSTOP)
+
+    rows = [server.url(f"/{i}") for i in range(900)]
+    outcomes, summary = fetch(tmp_path, rows, act, notices=told)
+    assert (len(outcomes), summary.failed, summary.complete) == (900, 0, True)
+    assert [text for text in told if "a worker process has ended (signal 9)" in text]
+    assert not children()
+
+
+LEAVING = """
+import sys, bulkfetch
+outcomes = bulkfetch.fetch([f"{sys.argv[1]}/{i}" for i in range(3000)], dest=sys.argv[2], processes=2)
+for _ in range(300):
+    next(outcomes)
+"""
+
+
+def test_a_script_that_ends_with_a_run_under_way_was_aborted(server, tmp_path):
+    serve(server)
+    command = [sys.executable, "-c", LEAVING, server.origin, str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def is_lost(reports):

@@ -6,26 +6,28 @@ import functools
 import os
 import pickle
 import queue
-import sys
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from bulkfetch.config import FetchConfig
 from bulkfetch.engine.base import Report, Worker, run_batch
 from bulkfetch.engine.messages import (
+    ALIVE,
     BATCH,
+    BEAT,
     COOKIES,
     EVENT,
     HELLO,
     STOP,
     Frame,
     pack_attempt,
+    pack_frame,
     read_frame,
     unpack_task,
-    write_frame,
+    write_all,
 )
 from bulkfetch.exchange import Exchange
 from bulkfetch.limits import Buckets
@@ -39,9 +41,9 @@ from bulkfetch.watchdog import Watchdog
 
 
 class Child:
-    """Serves one coordinator over two streams, until it is told to stop."""
+    """Serves one coordinator over two pipes, until it is told to stop."""
 
-    def __init__(self, config: FetchConfig, output: BinaryIO) -> None:
+    def __init__(self, config: FetchConfig, output: int) -> None:
         self._config = config
         self._output = output
         self._lock = threading.Lock()  # guards _output
@@ -59,9 +61,10 @@ class Child:
         self._batches: queue.SimpleQueue[tuple[int, Sequence[Task]] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
 
-    def serve(self, source: BinaryIO) -> None:
+    def serve(self, source: int) -> None:
         """Take batches until there are no more; raises `EOFError` where the coordinator has gone."""
         self._post((HELLO, time.process_time()))
+        threading.Thread(target=self._beat, name="bulkfetch-beat", daemon=True).start()
         while (frame := read_frame(source)) != STOP:
             number, origin, tasks, at_once = frame
             self._batches.put((number, [unpack_task(task, Origin(*origin)) for task in tasks]))
@@ -86,6 +89,10 @@ class Child:
             attempts = [pack_attempt(report.attempt, report.task) for report in reports]
             self._post((BATCH, number, attempts, time.process_time()))
 
+    def _beat(self) -> None:
+        while not self._stop.wait(BEAT):
+            self._post((ALIVE,))
+
     def _make_worker(self) -> Worker:
         context = Context(*self._shared, self._watchdog.lease(), self._emit, self._cores)
         return functools.partial(run_attempt, context=context)
@@ -98,17 +105,16 @@ class Child:
 
     def _post(self, frame: Frame) -> None:
         with self._lock:
-            write_frame(self._output, frame)
+            write_all(self._output, pack_frame(frame))
 
 
 def main() -> None:
     """Serve the process that has started this one; whatever a library prints goes nowhere."""
-    output = os.fdopen(os.dup(1), "wb")
+    output = os.dup(1)
     with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), 1)
-    source = sys.stdin.buffer
     threading.excepthook = lambda _args: os._exit(1)  # its batch would be waited for
     try:
-        Child(pickle.loads(read_frame(source)), output).serve(source)
+        Child(pickle.loads(read_frame(0)), output).serve(0)
     finally:  # there is no more to do, nobody who wants the files, or a thread too few
         os._exit(0)

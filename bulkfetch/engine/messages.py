@@ -7,13 +7,16 @@ must run the same code; neither reads what anybody else has written.
 from __future__ import annotations
 
 import marshal
+import os
 import struct
-from typing import Any, BinaryIO
+from typing import Any
 
 from bulkfetch.models import NO_PART, Attempt, Done, Entry, Origin, Task
 
 STOP = "stop"  # to a process: nothing more is to be done
-HELLO, BATCH, COOKIES, EVENT = "hello", "batch", "cookies", "event"  # from one: what its frames begin with
+# From a process; what a frame begins with.
+HELLO, ALIVE, BATCH, COOKIES, EVENT = "hello", "alive", "batch", "cookies", "event"
+BEAT = 5.0  # seconds from one sign of life to the next
 _SIZE = struct.Struct("!I")
 _new = tuple.__new__  # several for every file, made in a quarter of the time
 _FIRST = Task._fields.index("attempt")
@@ -23,22 +26,31 @@ _FRESH = Task(Entry(("",)), b"", "", "", Origin("", "", 0))[_FIRST:_LAST]  # as 
 Frame = Any  # what `marshal` knows: numbers, texts, bytes, None and tuples and lists of such
 
 
-def write_frame(stream: BinaryIO, frame: Frame) -> None:
-    """Send one value."""
+def pack_frame(frame: Frame) -> bytes:
+    """Return a value as it is sent."""
     data = marshal.dumps(frame)
-    stream.write(_SIZE.pack(len(data)) + data)
-    stream.flush()
+    return _SIZE.pack(len(data)) + data
 
 
-def read_frame(stream: BinaryIO) -> Frame:
-    """Return the next value; raises `EOFError` when none will come."""
-    return marshal.loads(_read(stream, _SIZE.unpack(_read(stream, _SIZE.size))[0]))
+def write_all(file: int, data: bytes) -> None:
+    """Write to an open pipe; no buffer, as a thread that the interpreter's end stops may hold its lock."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(file, rest) :]
 
 
-def _read(stream: BinaryIO, size: int) -> bytes:
-    data = stream.read(size)
-    if len(data) < size:
-        raise EOFError
+def read_frame(file: int) -> Frame:
+    """Return the next value from an open pipe; raises `EOFError` when none will come."""
+    return marshal.loads(_read(file, _SIZE.unpack(_read(file, _SIZE.size))[0]))
+
+
+def _read(file: int, size: int) -> bytes:
+    data = os.read(file, size)
+    while len(data) < size:
+        more = os.read(file, size - len(data))
+        if not more:
+            raise EOFError
+        data += more
     return data
 
 

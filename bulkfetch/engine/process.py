@@ -9,26 +9,32 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, cast
 
 from bulkfetch.config import FetchConfig
 from bulkfetch.engine.base import Report, Tell
 from bulkfetch.engine.messages import (
     BATCH,
+    BEAT,
     COOKIES,
     EVENT,
     HELLO,
     STOP,
     Frame,
+    pack_frame,
     pack_task,
     read_frame,
     unpack_attempt,
-    write_frame,
+    write_all,
 )
+from bulkfetch.events import Notice
 from bulkfetch.models import Attempt, Failure, Origin, Task
 from bulkfetch.standing import declared
 from bulkfetch.tuning import Overlap
 
+_ROOM = 1 << 18 if sys.platform == "linux" else 1 << 14  # bytes that a pipe holds
+_SILENT = 6 * BEAT  # seconds without a sign of life after which a process is not waited for
+_REST = 1 << 10  # of them, for what ends a process
 _ROOT = str(Path(__file__).parents[2])
 _START = "import sys; sys.path[:] = sys.argv[1:]; from bulkfetch.engine.child import main; main()"
 
@@ -47,18 +53,25 @@ class Process:
         self._emit = emit
         self._keep_cookies = keep_cookies
         self._overlap = Overlap(int(config.jobs))
-        self._batches: dict[int, Sequence[Task]] = {}  # under way there
-        self._lock = threading.Lock()  # guards _batches and _is_closed: nothing is sent to one that has ended
+        self._batches: dict[int, tuple[Sequence[Task], int]] = {}  # under way there, and their size as sent
+        self._unread = 0  # bytes sent with them: a process that stands still must never hold up who writes
+        # Guards _batches, _unread and _is_closed: nothing is sent to one that has ended.
+        self._lock = threading.Lock()
         self._is_closed = False
         self._number = 0
         self._hello = threading.Event()
+        self._has_spoken = False  # since the coordinator looked last
+        self._looked = 0.0  # monotonic time of that look
+        self._silent = 0.0  # seconds without a word, while at work
         # Ours comes last: what else is installed there must hide no module of the language.
         command = [sys.executable, "-c", _START, *sys.path, _ROOT]
         pipe, null = subprocess.PIPE, subprocess.DEVNULL
         # A group of its own: Ctrl-C is for the coordinator, who tells it what to do.
-        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=null, process_group=0)
-        self._input = cast(BinaryIO, self._process.stdin)
-        self._output = cast(BinaryIO, self._process.stdout)
+        self._process = subprocess.Popen(
+            command, bufsize=0, stdin=pipe, stdout=pipe, stderr=null, process_group=0, pipesize=_ROOM
+        )
+        self._input = cast(IO[bytes], self._process.stdin)
+        self._output = cast(IO[bytes], self._process.stdout)
         self._thread = threading.Thread(target=self._listen, name="bulkfetch-listener", daemon=True)
         try:
             self._thread.start()
@@ -66,7 +79,7 @@ class Process:
             self._process.kill()
             with self._process:  # waits, and closes the pipes
                 raise OSError(str(exc)) from exc
-        self._post(pickle.dumps(config, pickle.HIGHEST_PROTOCOL))
+        self._write(pack_frame(pickle.dumps(config, pickle.HIGHEST_PROTOCOL)))
 
     @property
     def is_ready(self) -> bool:
@@ -82,20 +95,32 @@ class Process:
         """Wait until it is ready, or will never be."""
         self._hello.wait(seconds)
 
+    def look(self, now: float) -> None:
+        """Give up a process that has batches and shows no sign of life; `now` is monotonic time."""
+        if self._has_spoken or not self._batches:
+            self._has_spoken, self._silent = False, 0.0
+        else:
+            self._silent += min(now - self._looked, 1.0)  # we may have stood still ourselves (Ctrl-Z)
+        self._looked = now
+        if self._silent > _SILENT:
+            self._process.kill()
+
     @property
     def limit(self) -> int:
         """Batches it is worth giving it: the next is at hand when one has ended."""
         return self._overlap.limit + 1
 
     def send(self, batch: Sequence[Task]) -> bool:
-        """Hand over a batch, which is then reported; False when it has ended."""
-        with self._lock:
-            if self._is_closed:
-                return False
-            self._number += 1
-            self._batches[self._number] = batch
+        """Hand over a batch, which is then reported; False when it has ended, or has much to read already."""
+        self._number += 1
         tasks = [pack_task(task) for task in batch]
-        self._post((self._number, tuple(batch[0].origin), tasks, self._overlap.limit))
+        data = pack_frame((self._number, tuple(batch[0].origin), tasks, self._overlap.limit))
+        with self._lock:
+            if self._is_closed or self._unread + len(data) > _ROOM - _REST:
+                return False
+            self._unread += len(data)
+            self._batches[self._number] = (batch, len(data))
+        self._write(data)
         return True
 
     def stop(self) -> None:
@@ -103,7 +128,7 @@ class Process:
         with self._lock:
             was_closed, self._is_closed = self._is_closed, True
         if not was_closed:
-            self._post(STOP)
+            self._write(pack_frame(STOP))
 
     def close(self, seconds: float) -> bool:
         """Wait for its end; False when it had to be killed."""
@@ -115,24 +140,25 @@ class Process:
             self._process.kill()
             self._process.wait()
             has_ended = False
-        self._thread.join()
-        for stream in (self._input, self._output):
-            with contextlib.suppress(OSError):
-                stream.close()
+        if not sys.is_finalizing():  # else no thread runs any more
+            self._thread.join()
+            self._output.close()
+        self._input.close()
         return has_ended
 
-    def _post(self, frame: Frame) -> None:
+    def _write(self, data: bytes) -> None:
         with contextlib.suppress(OSError):  # it has ended, and the thread that listens sees so
-            write_frame(self._input, frame)
+            write_all(self._input.fileno(), data)
 
     def _listen(self) -> None:
         try:
             with contextlib.suppress(EOFError, OSError):  # it has ended
                 while True:
-                    self._take(read_frame(self._output))
+                    self._take(read_frame(self._output.fileno()))
+                    self._has_spoken = True
         finally:  # also where it said what cannot be read: the run waits for what it was given
             self._process.kill()
-            self._lose()
+            self._lose(self._process.wait())
 
     def _take(self, frame: Frame) -> None:
         kind, *facts = frame
@@ -148,22 +174,27 @@ class Process:
             self._hello.set()
 
     def _report(self, number: int, attempts: Sequence[Frame], cpu: float) -> None:
-        batch = self._batches[number]
+        batch, size = self._batches[number]
         made = [unpack_attempt(frame, task) for frame, task in zip(attempts, batch, strict=False)]
-        del self._batches[number]
+        with self._lock:
+            del self._batches[number]
+            self._unread -= size
         self._overlap.note(len(made), min(attempt.seconds for attempt in made), cpu)
         last = len(made) - 1
         for i, attempt in enumerate(made):
             unstarted = tuple(batch[len(made) :]) if i == last else ()
             self._tell(Report(batch[i], attempt, i == last, unstarted))
 
-    def _lose(self) -> None:
+    def _lose(self, status: int) -> None:
         """Hand back what a process that was killed had been given; any of it may be there already."""
         with self._lock:
-            self._is_closed = True
+            was_closed, self._is_closed = self._is_closed, True
             batches, self._batches = self._batches, {}
         self._hello.set()
-        for batch in batches.values():
+        if not was_closed:
+            why = f"signal {-status}" if status < 0 else f"status {status}"
+            self._emit(Notice(f"a worker process has ended ({why}); what it was at is fetched again"))
+        for batch, _ in batches.values():
             first, *others = (_perhaps_there(task) for task in batch)
             failure = Failure("internal", "the process that fetched it ended", retryable=True)
             # `reused`: nobody's failure, tried again although no retries may be wanted

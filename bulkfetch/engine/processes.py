@@ -85,6 +85,8 @@ class ProcessEngine:
 
     def most_small(self, now: float, waiting: int) -> int:
         """Return what the processes that are there can take, else what the threads can."""
+        for process in self._crew:
+            process.look(now)
         limits = [process.limit for process in self._crew if process.is_ready]
         if limits:
             return sum(limits)
