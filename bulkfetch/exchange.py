@@ -123,9 +123,9 @@ class Exchange:
         """
         policy = self._policies.for_url(url)
         way = self._ways.get((origin, policy)) or self._choose(origin, policy)
-        is_bare = not named and self._config.client_cert is not None  # must not see our certificate
+        is_stranger = not named and self._config.client_cert is not None  # must not see our certificate
         is_plain = way.is_plain and request is None and (not public_only or self._config.untrusted)
-        if is_bare or not is_plain or origin in self._with_cookies or is_replaced():
+        if is_stranger or not is_plain or origin in self._with_cookies or is_replaced():
             general = self._by_requests().open(
                 origin, url, headers, lease, public_only=public_only, request=request, named=named
             )
@@ -151,7 +151,7 @@ class Exchange:
         if self._tell_cookies is not None:
             self._tell_cookies(origin, url, values)
 
-    def is_plain(self, origin: Origin, url: str) -> bool:
+    def is_bare(self, origin: Origin, url: str) -> bool:
         """Say whether a plain GET there carries nothing but its URL and the fields of all requests."""
         policy = self._policies.for_url(url)
         way = self._ways.get((origin, policy)) or self._choose(origin, policy)

@@ -27,15 +27,14 @@ from bulkfetch.limits import Buckets
 from bulkfetch.lock import DestinationLock
 from bulkfetch.manifest import as_entries
 from bulkfetch.models import Attempt, BadLine, Entry, Outcome, Task
-from bulkfetch.openfiles import count_origins, count_workers, may_keep_folders
+from bulkfetch.openfiles import count_origins, count_workers
 from bulkfetch.planner import Planner
 from bulkfetch.policy import Policies, PolicyFile
 from bulkfetch.run import Run
 from bulkfetch.scheduler import Scheduler
 from bulkfetch.screening import screen
 from bulkfetch.sizing import Sized, measure_all
-from bulkfetch.store import LocalStore
-from bulkfetch.store.folders import HAS_HANDLES
+from bulkfetch.store import open_store
 from bulkfetch.summary import Summary
 from bulkfetch.tracing import TracedLease
 from bulkfetch.transfer import Context, Cores, Gate, run_attempt
@@ -98,8 +97,7 @@ class Fetcher:
         self.config.validate()
         self._asks_robots = asks_robots(self._policies)
         self._owner = os.getpid()
-        handles = HAS_HANDLES and may_keep_folders()
-        self._store = LocalStore(self.config.dest, fsync=self.config.fsync, handles=handles)
+        self._store = open_store(self.config)
         try:
             self._store.prepare()
         except DiskFull:
@@ -215,12 +213,7 @@ class Fetcher:
 
                 threads = ThreadEngine(config.most_jobs, make_worker, run.tell)
                 most = 0 if gate else count_processes(config, self._policies)
-                shared = replace(config, dest=self._store.state_dir.parent)
-                engine = (
-                    ProcessEngine(most, threads, shared, exchange, run.tell, run.inbox.put)
-                    if most
-                    else threads
-                )
+                engine = self._spread(threads, config, most, exchange, run) if most else threads
                 parts.callback(engine.close, _CLOSE)
                 parts.callback(stop.set)
                 self._announce()
@@ -228,6 +221,12 @@ class Fetcher:
         finally:
             if os.getpid() == self._owner:  # else a forked child drops what is its parent's (fault K11)
                 self._conclude(journal, summary, scheduler, crew)
+
+    def _spread(
+        self, threads: ThreadEngine, config: FetchConfig, most: int, exchange: Exchange, run: Run
+    ) -> ProcessEngine:
+        shared = replace(config, dest=self._store.state_dir.parent)  # wherever the program goes meanwhile
+        return ProcessEngine(most, threads, shared, exchange, run.tell, run.inbox.put)
 
     def _affordable(self) -> FetchConfig:
         """Return the configuration with as many workers as there may be open files for (fault X06)."""

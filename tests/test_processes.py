@@ -140,11 +140,11 @@ def test_processes_serve_runs_whose_limits_need_not_be_shared(options, most):
 
 def test_processes_ask_for_nothing_that_a_test_of_the_user_mocks():
     exchange = Exchange(FetchConfig())
-    assert exchange.is_plain(ORIGIN, URL)
+    assert exchange.is_bare(ORIGIN, URL)
     with responses.RequestsMock():
-        assert not exchange.is_plain(ORIGIN, URL)
+        assert not exchange.is_bare(ORIGIN, URL)
     exchange.keep_cookies(ORIGIN, URL, ["a=b"])
-    assert not exchange.is_plain(ORIGIN, URL)
+    assert not exchange.is_bare(ORIGIN, URL)
     exchange.close()
 
 
@@ -328,14 +328,20 @@ def test_cookies_that_a_process_was_given_are_sent_by_all(server, tmp_path, tran
     assert all("session=7" in request.headers.get("cookie", "") for request in server.requests[1200:])
 
 
-@on_linux
-def test_processes_end_with_a_run_that_is_killed(server, tmp_path, start_bulkfetch):
+def start_run(server, tmp_path, start_bulkfetch):
+    """Start a command over 3000 files into "out", and return it while its processes are at work."""
     serve(server)
     (tmp_path / "list").write_text("".join(server.url(f"/{i}\n") for i in range(3000)))
     process = start_bulkfetch(
         "get", "-i", tmp_path / "list", "-d", tmp_path / "out", "-q", "--processes", "2"
     )
     server.wait_until(lambda: len(server.requests) > 800)
+    return process
+
+
+@on_linux
+def test_processes_end_with_a_run_that_is_killed(server, tmp_path, start_bulkfetch):
+    process = start_run(server, tmp_path, start_bulkfetch)
     mine = children_of(process.pid)
     assert len(mine) == 2
     process.kill()
@@ -353,12 +359,7 @@ def test_processes_end_with_a_run_that_is_killed(server, tmp_path, start_bulkfet
 
 
 def test_ctrl_c_ends_a_run_with_processes_cleanly(server, tmp_path, start_bulkfetch):
-    serve(server)
-    (tmp_path / "list").write_text("".join(server.url(f"/{i}\n") for i in range(3000)))
-    process = start_bulkfetch(
-        "get", "-i", tmp_path / "list", "-d", tmp_path / "out", "-q", "--processes", "2"
-    )
-    server.wait_until(lambda: len(server.requests) > 800)
+    process = start_run(server, tmp_path, start_bulkfetch)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130

@@ -32,10 +32,9 @@ from bulkfetch.engine.messages import (
 from bulkfetch.exchange import Exchange
 from bulkfetch.limits import Buckets
 from bulkfetch.models import Origin, Task
-from bulkfetch.openfiles import count_origins, may_keep_folders
+from bulkfetch.openfiles import count_origins
 from bulkfetch.policy import Policies
-from bulkfetch.store import LocalStore
-from bulkfetch.store.folders import HAS_HANDLES
+from bulkfetch.store import open_store
 from bulkfetch.transfer import Context, Cores, run_attempt
 from bulkfetch.watchdog import Watchdog
 
@@ -44,13 +43,11 @@ class Child:
     """Serves one coordinator over two pipes, until it is told to stop."""
 
     def __init__(self, config: FetchConfig, output: int) -> None:
-        self._config = config
         self._output = output
         self._lock = threading.Lock()  # guards _output
         self._stop = threading.Event()
         policies = Policies(config)
-        handles = HAS_HANDLES and may_keep_folders()
-        self._store = LocalStore(config.dest, fsync=config.fsync, handles=handles)
+        self._store = open_store(config)
         self._store.prepare()
         self._watchdog = Watchdog(self._stop, config.min_speed, tell=self._emit)
         self._exchange = Exchange(

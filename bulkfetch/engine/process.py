@@ -32,8 +32,8 @@ from bulkfetch.models import Attempt, Failure, Origin, Task
 from bulkfetch.standing import declared
 from bulkfetch.tuning import Overlap
 
-_ROOM = 1 << 18 if sys.platform == "linux" else 1 << 14  # bytes that a pipe holds
 _SILENT = 6 * BEAT  # seconds without a sign of life after which a process is not waited for
+_ROOM = 1 << 18 if sys.platform == "linux" else 1 << 14  # bytes that a pipe holds
 _REST = 1 << 10  # of them, for what ends a process
 _ROOT = str(Path(__file__).parents[2])
 _START = "import sys; sys.path[:] = sys.argv[1:]; from bulkfetch.engine.child import main; main()"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _MOST = 3  # processes that one coordinator keeps busy
 _WORTH = 2500  # tasks that must be waiting for further processes to pay for their start
-_LEAST_EACH = 2  # batches: one is at work while the next is on its way
+_LEAST_EACH = 2  # batches at work in a process: one answer that is slow holds up no other
 _HELLO_SECONDS = 10.0
 
 
@@ -113,7 +113,7 @@ class ProcessEngine:
 
     def _choose(self, batch: Sequence[Task]) -> Process | None:
         first = batch[0]
-        if not (self._exchange.is_plain(first.origin, first.url) and all(map(is_fresh, batch))):
+        if not (self._exchange.is_bare(first.origin, first.url) and all(map(is_fresh, batch))):
             return None
         if self._is_worth_it and not self._crew and not self._is_over:
             self._start()

@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 from bulkfetch.errors import LineError, UnsafePath, UsageError
 from bulkfetch.models import Entry
 from bulkfetch.naming.paths import SUFFIX_ROOM, bounded_path, checked_path, collision_key
-from bulkfetch.naming.segments import DOUBTFUL, PLAIN, check_segment, clean_segment, is_reserved, split_ext
+from bulkfetch.naming.segments import PLAIN, check_segment, clean_segment, is_reserved, split_ext
 from bulkfetch.safetext import has_secret
 
 FIELDS = ("host", "port", "scheme", "path", "dir", "name", "stem", "ext", "index", "sha256")
@@ -74,7 +74,7 @@ def plan_destination(entry: Entry, layout: str, index: int) -> tuple[str, str]:
     url = entry.urls[0]
     if layout == "flat":
         match = _PLAIN_URL.fullmatch(url)
-        if match is not None and ((name := match[1])[0] not in DOUBTFUL or not is_reserved(name)):
+        if match is not None and not is_reserved(name := match[1]):
             return name, name.lower()
     elif layout == "tree" and (found := _plain_path(url)) is not None:
         return found
@@ -122,7 +122,7 @@ def parse_layout(template: str) -> Layout:
 def _plain_path(url: str) -> tuple[str, str] | None:
     """Return where most URLs go in a tree, and its collision key; None where it takes a closer look."""
     above, _, name = url.rpartition("/")
-    if PLAIN.fullmatch(name) is None or (name[0] in DOUBTFUL and is_reserved(name)):
+    if PLAIN.fullmatch(name) is None or is_reserved(name):
         return None
     folder, folder_key = _plain_folder(above)
     return (folder + name, folder_key + name.lower()) if folder else None

@@ -33,7 +33,7 @@ UNPORTABLE = re.compile(r'[<>:"/\\|?*]')
 _RESERVED = re.compile(
     r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$) *(?:\.|\Z)|bulkfe~[0-9]\Z", re.IGNORECASE
 )
-DOUBTFUL = frozenset("abclnpABCLNP")  # what the reserved ones begin with
+_DOUBTFUL = frozenset("abclnpABCLNP")  # what the reserved ones begin with
 PLAIN = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_. ~@+=,-]{0,190}[A-Za-z0-9_])?")
 _EXT = re.compile(r"(?<=[^.])(?:\.tar)?\.[^.\s]{1,16}\Z", re.IGNORECASE)
 
@@ -90,7 +90,7 @@ def is_plain(name: str) -> bool:
 
 def is_reserved(name: str) -> bool:
     """Say whether a plain name means something else to Windows."""
-    return name[0] in DOUBTFUL and _RESERVED.match(name) is not None
+    return name[0] in _DOUBTFUL and _RESERVED.match(name) is not None
 
 
 def _size(text: str) -> int:

@@ -11,7 +11,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from bulkfetch.config import FetchConfig
 from bulkfetch.errors import DestinationTaken, DiskFailed, DiskUnusable, PathRefused, from_os_error
+from bulkfetch.openfiles import may_keep_folders
 from bulkfetch.safetext import clean
 from bulkfetch.store.crossing import copy_across, sweep_copies
 from bulkfetch.store.folders import HAS_HANDLES, Folder, Folders
@@ -328,6 +330,11 @@ class LocalStore:
                     raise
                 copy_across(part, folder, target, parent, durable=self._fsync)
                 return
+
+
+def open_store(config: FetchConfig) -> LocalStore:
+    """Return the store of a run, with folder handles where the system has them and lets us keep some."""
+    return LocalStore(config.dest, fsync=config.fsync, handles=HAS_HANDLES and may_keep_folders())
 
 
 def _fill(fd: int, data: memoryview, mtime: float | None) -> int | None:
