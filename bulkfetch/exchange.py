@@ -13,7 +13,8 @@ from bulkfetch.models import Head, Origin, Request
 from bulkfetch.policy import NO_COOKIES, HostPolicy, Policies
 from bulkfetch.transport import contexts_of, is_replaced, route_through
 from bulkfetch.watchdog import Lease
-from bulkfetch.wire import Wire
+from bulkfetch.wire import Lane, Wire
+from bulkfetch.wire import Reply as WireReply
 
 if TYPE_CHECKING:
     from bulkfetch.transport import Applied, Transport
@@ -122,7 +123,7 @@ class Exchange:
             TransferError: no usable answer came.
         """
         policy = self._policies.for_url(url)
-        way = self._ways.get((origin, policy)) or self._choose(origin, policy)
+        way = self._way(origin, policy)
         is_stranger = not named and self._config.client_cert is not None  # must not see our certificate
         is_plain = way.is_plain and request is None and (not public_only or self._config.untrusted)
         if is_stranger or not is_plain or origin in self._with_cookies or is_replaced():
@@ -136,15 +137,33 @@ class Exchange:
         if way.applied is not None:
             asked, headers = way.applied.sent_url(url), {**way.applied.fields, **headers}
         reply = self._wire.open(origin, asked, headers, lease)
-        if reply.cookies and policy.keep_cookies:
-            self._note_cookies(origin, url, reply.cookies)
-            self._by_requests().keep_cookies(origin, url, reply.cookies)
+        self._take_cookies(reply, origin, url)
         return reply
+
+    def lane(self, origin: Origin, lease: Lease) -> Lane:
+        """Return what sends GETs that `is_direct` allows to an origin, one after another."""
+        return self._wire.lane(origin, lease)
+
+    def open_lane(self, lane: Lane, origin: Origin, url: str) -> Reply:
+        """Return the reply to the request for `url` that a lane has sent, or raise why there is none."""
+        reply = lane.open()
+        self._take_cookies(reply, origin, url)
+        return reply
+
+    def is_direct(self, origin: Origin, url: str) -> bool:
+        """Say whether a plain GET there is bare, and travels over our own connections."""
+        return self.is_bare(origin, url) and self._way(origin, self._policies.for_url(url)).is_plain
 
     def keep_cookies(self, origin: Origin, url: str, values: Sequence[str]) -> None:
         """Send cookies that the answer from `url` has set with what is asked there from now on."""
         self._with_cookies.add(origin)
         self._by_requests().keep_cookies(origin, url, values)
+
+    def _take_cookies(self, reply: WireReply, origin: Origin, url: str) -> None:
+        """Keep the cookies that a plain answer has set."""
+        if reply.cookies and self._policies.for_url(url).keep_cookies:
+            self._note_cookies(origin, url, reply.cookies)
+            self._by_requests().keep_cookies(origin, url, reply.cookies)
 
     def _note_cookies(self, origin: Origin, url: str, values: Sequence[str]) -> None:
         self._with_cookies.add(origin)
@@ -153,8 +172,7 @@ class Exchange:
 
     def is_bare(self, origin: Origin, url: str) -> bool:
         """Say whether a plain GET there carries nothing but its URL and the fields of all requests."""
-        policy = self._policies.for_url(url)
-        way = self._ways.get((origin, policy)) or self._choose(origin, policy)
+        way = self._way(origin, self._policies.for_url(url))
         return way.is_bare and origin not in self._with_cookies and not is_replaced()
 
     def drop_idle(self, origin: Origin) -> None:
@@ -182,10 +200,13 @@ class Exchange:
                 )
             return self._general
 
-    def _choose(self, origin: Origin, policy: HostPolicy) -> _Way:
-        if len(self._ways) >= _MOST_WAYS:
-            self._ways.clear()
-        return self._ways.setdefault((origin, policy), self._find_way(origin, policy))
+    def _way(self, origin: Origin, policy: HostPolicy) -> _Way:
+        way = self._ways.get((origin, policy))
+        if way is None:
+            if len(self._ways) >= _MOST_WAYS:
+                self._ways.clear()
+            way = self._ways.setdefault((origin, policy), self._find_way(origin, policy))
+        return way
 
     def _find_way(self, origin: Origin, policy: HostPolicy) -> _Way:
         asks_more = policy.login is not None or policy.cookies != NO_COOKIES or policy.verify == "system"

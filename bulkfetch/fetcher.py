@@ -17,7 +17,7 @@ from bulkfetch import events
 from bulkfetch.config import AUTO, FetchConfig
 from bulkfetch.display import Display, NullDisplay, skips_starts
 from bulkfetch.ending import Ending
-from bulkfetch.engine import ProcessEngine, ThreadEngine, count_processes
+from bulkfetch.engine import ProcessEngine, ThreadEngine, Worker, count_processes
 from bulkfetch.errors import DiskFailed, DiskFull, UsageError
 from bulkfetch.events import Event
 from bulkfetch.exchange import Exchange
@@ -26,7 +26,7 @@ from bulkfetch.journal import Journal
 from bulkfetch.limits import Buckets
 from bulkfetch.lock import DestinationLock
 from bulkfetch.manifest import as_entries
-from bulkfetch.models import Attempt, BadLine, Entry, Outcome, Task
+from bulkfetch.models import BadLine, Entry, Outcome, Task
 from bulkfetch.openfiles import count_origins, count_workers
 from bulkfetch.planner import Planner
 from bulkfetch.policy import Policies, PolicyFile
@@ -37,7 +37,7 @@ from bulkfetch.sizing import Sized, measure_all
 from bulkfetch.store import open_store
 from bulkfetch.summary import Summary
 from bulkfetch.tracing import TracedLease
-from bulkfetch.transfer import Context, Cores, Gate, run_attempt
+from bulkfetch.transfer import Context, Cores, Gate, run_attempts
 from bulkfetch.tuning import AutoLimit
 from bulkfetch.watchdog import Lease, Watchdog
 
@@ -204,12 +204,12 @@ class Fetcher:
                 )
                 gate = Gate(exchange, untrusted=config.untrusted) if self._asks_robots else None
 
-                def make_worker() -> Callable[[Task], Attempt]:
+                def make_worker() -> Worker:
                     lease, put = watchdog.lease(kind), run.inbox.put
                     context = Context(
                         config, self._policies, self._store, exchange, buckets, stop, lease, put, cores, gate
                     )
-                    return functools.partial(run_attempt, context=context)
+                    return functools.partial(run_attempts, context=context)
 
                 threads = ThreadEngine(config.most_jobs, make_worker, run.tell)
                 most = 0 if gate else count_processes(config, self._policies)

@@ -7,12 +7,12 @@ import functools
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
 from bulkfetch.config import FetchConfig
-from bulkfetch.engine import Report, ThreadEngine
+from bulkfetch.engine import Report, ThreadEngine, Worker, one_by_one
 from bulkfetch.exchange import Exchange
 from bulkfetch.governing import as_it_starts, asks_robots, has_deadlines
 from bulkfetch.inbox import Inbox
@@ -56,12 +56,12 @@ def measure_all(
         )
         gate = Gate(exchange, untrusted=config.untrusted) if asks_robots(policies) else None
 
-        def make_worker() -> Callable[[Task], Attempt]:
+        def make_worker() -> Worker:
             lease = watchdog.lease()
             context = Context(
                 config, policies, store, exchange, buckets, stop, lease, lambda _: None, gate=gate
             )
-            return functools.partial(measure, context=context)
+            return one_by_one(functools.partial(measure, context=context))
 
         engine = ThreadEngine(jobs, make_worker, inbox.put)
         parts.callback(engine.close, _CLOSE)

@@ -6,7 +6,7 @@ import queue
 
 import pytest
 
-from bulkfetch.engine import SerialEngine, ThreadEngine, threads
+from bulkfetch.engine import SerialEngine, ThreadEngine, one_by_one, threads
 from bulkfetch.models import Attempt, Done, Entry, Failure, Origin, Task
 
 
@@ -28,7 +28,8 @@ def make(request):
     """Make an engine of each kind; closed at the end."""
     made = []
 
-    def make(worker, tell):
+    def make(attempt, tell):
+        worker = one_by_one(attempt)
         if request.param == "serial":
             made.append(SerialEngine(worker, tell))
         else:
@@ -76,7 +77,7 @@ def test_p14_idle_workers_end_and_come_back_with_what_they_had(monkeypatch):
 
     def make_worker():
         made.append(1)
-        return good
+        return one_by_one(good)
 
     reports = queue.SimpleQueue()
     engine = ThreadEngine(1, make_worker, reports.put)

@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 import bulkfetch
 from bulkfetch import events
 from bulkfetch.config import FetchConfig
-from bulkfetch.engine.messages import is_fresh, pack_attempt, pack_task, unpack_attempt, unpack_task
+from bulkfetch.engine.messages import pack_attempt, pack_task, unpack_attempt, unpack_task
 from bulkfetch.engine.processes import count_processes
 from bulkfetch.exchange import Exchange
 from bulkfetch.models import Attempt, Check, Done, Entry, Failure, Origin, Request, Task
+from bulkfetch.plain import is_fresh
 from bulkfetch.policy import Policies
 from bulkfetch.tuning import Overlap
 

@@ -1,6 +1,6 @@
 """Where attempts run: one module per kind of engine."""
 
-from bulkfetch.engine.base import Engine, Report, Tell, Worker
+from bulkfetch.engine.base import Engine, Report, Tell, Worker, one_by_one
 from bulkfetch.engine.processes import ProcessEngine, count_processes
 from bulkfetch.engine.serial import SerialEngine
 from bulkfetch.engine.threads import ThreadEngine
@@ -14,4 +14,5 @@ __all__ = [
     "ThreadEngine",
     "Worker",
     "count_processes",
+    "one_by_one",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from bulkfetch.errors import to_failure
@@ -18,7 +19,7 @@ class Report(NamedTuple):
     unstarted: tuple[Task, ...] = ()  # of the same batch, handed back
 
 
-Worker = Callable[[Task], Attempt]
+Worker = Callable[[Sequence[Task]], Iterator[Attempt]]  # makes one attempt at each, as they are asked for
 Tell = Callable[[Report], None]  # called from any thread
 
 
@@ -41,12 +42,18 @@ class Engine(Protocol):
         """Let the workers go; False when some did not end within `seconds`."""
 
 
+def one_by_one(attempt: Callable[[Task], Attempt]) -> Worker:
+    """Return a worker that does nothing between two attempts."""
+    return functools.partial(map, attempt)
+
+
 def run_batch(batch: Sequence[Task], worker: Worker, tell: Tell) -> None:
     """Make one attempt at each task in turn; what follows a failure is handed back unstarted."""
     last = len(batch) - 1
+    attempts = worker(batch)
     for i, task in enumerate(batch):
         try:
-            attempt = worker(task)
+            attempt = next(attempts)
         except BaseException as exc:  # noqa: BLE001 - SystemExit and MemoryError too: the worker goes on
             # Whatever escapes an attempt must not take the task with it (fault P12).
             attempt = Attempt(task.attempt, failure=to_failure(exc), url=task.url)

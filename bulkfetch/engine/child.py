@@ -35,7 +35,7 @@ from bulkfetch.models import Origin, Task
 from bulkfetch.openfiles import count_origins
 from bulkfetch.policy import Policies
 from bulkfetch.store import open_store
-from bulkfetch.transfer import Context, Cores, run_attempt
+from bulkfetch.transfer import Context, Cores, run_attempts
 from bulkfetch.watchdog import Watchdog
 
 
@@ -92,7 +92,7 @@ class Child:
 
     def _make_worker(self) -> Worker:
         context = Context(*self._shared, self._watchdog.lease(), self._emit, self._cores)
-        return functools.partial(run_attempt, context=context)
+        return functools.partial(run_attempts, context=context)
 
     def _emit(self, message: Any) -> None:
         self._post((EVENT, pickle.dumps(message, pickle.HIGHEST_PROTOCOL)))

@@ -11,7 +11,8 @@ import os
 import struct
 from typing import Any
 
-from bulkfetch.models import NO_PART, Attempt, Done, Entry, Origin, Task
+from bulkfetch.models import Attempt, Done, Entry, Origin, Task
+from bulkfetch.plain import FRESH, whole_attempt
 
 STOP = "stop"  # to a process: nothing more is to be done
 # From a process; what a frame begins with.
@@ -19,9 +20,6 @@ HELLO, ALIVE, BATCH, COOKIES, EVENT = "hello", "alive", "batch", "cookies", "eve
 BEAT = 5.0  # seconds from one sign of life to the next
 _SIZE = struct.Struct("!I")
 _new = tuple.__new__  # several for every file, made in a quarter of the time
-_FIRST = Task._fields.index("attempt")
-_LAST = Task._fields.index("deadline")
-_FRESH = Task(Entry(("",)), b"", "", "", Origin("", "", 0))[_FIRST:_LAST]  # as nothing has been tried yet
 
 Frame = Any  # what `marshal` knows: numbers, texts, bytes, None and tuples and lists of such
 
@@ -54,13 +52,6 @@ def _read(file: int, size: int) -> bytes:
     return data
 
 
-def is_fresh(task: Task) -> bool:
-    """Say whether `pack_task` keeps all of a task: a plain GET for a new file, not tried before."""
-    entry = task.entry
-    is_plain = entry.request is None and not entry.headers and entry.urls == (task.url,)
-    return is_plain and task[_FIRST:_LAST] == _FRESH and "@" not in task.url
-
-
 def pack_task(task: Task) -> Frame:
     """Return what `unpack_task` makes the task of again, the user's columns left out."""
     entry = task.entry
@@ -71,7 +62,7 @@ def unpack_task(frame: Frame, origin: Origin) -> Task:
     """Return a task with an origin."""
     key, path, url, size, digests, deadline, started = frame
     entry = Entry((url,), None, size, digests)
-    return _new(Task, (entry, key, path, url, origin, *_FRESH, deadline, started))
+    return _new(Task, (entry, key, path, url, origin, *FRESH, deadline, started))
 
 
 def pack_attempt(attempt: Attempt, task: Task) -> Frame:
@@ -79,7 +70,7 @@ def pack_attempt(attempt: Attempt, task: Task) -> Frame:
     done = attempt.done
     if done is not None:
         facts = (*done[:6], done.fresh_until)
-        frame = (attempt.received, attempt.seconds, attempt.started, facts)
+        frame = (attempt.seconds, attempt.started, facts)
         if unpack_attempt(frame, task) == attempt:
             return frame
     import pickle  # which a run without processes does not need
@@ -94,9 +85,5 @@ def unpack_attempt(frame: Frame, task: Task) -> Attempt:
 
         attempt: Attempt = pickle.loads(frame)
         return attempt
-    received, seconds, started, (*facts, fresh_until) = frame
-    done = _new(Done, (*facts, (), "", fresh_until, False, True))
-    return _new(Attempt, (
-        task.attempt, received, seconds, None, None, done, NO_PART, False, task.url,
-        0, False, False, started, None, None, False,
-    ))  # fmt: skip
+    seconds, started, (*facts, fresh_until) = frame
+    return whole_attempt(task, _new(Done, (*facts, (), "", fresh_until, False, True)), seconds, started)

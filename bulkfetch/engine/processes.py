@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from bulkfetch.config import AUTO, FetchConfig
 from bulkfetch.engine.base import Tell
-from bulkfetch.engine.messages import is_fresh
 from bulkfetch.engine.threads import ThreadEngine
 from bulkfetch.exchange import Exchange
 from bulkfetch.models import Task
+from bulkfetch.plain import is_fresh
 from bulkfetch.policy import Policies
 
 if TYPE_CHECKING:

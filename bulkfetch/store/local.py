@@ -173,9 +173,9 @@ class LocalStore:
         Raises:
             DiskFailed: the bytes could not be written.
         """
-        parent, _, name = path.rpartition("/")
-        if not _PUTS or parent in self._apart:
+        if not self.can_put(path):
             return None
+        parent, _, name = path.rpartition("/")
         parts = self._parts or self._parts_folder()
         source = parts.prefix + _part_file(key, self._new_token())
         try:
@@ -198,6 +198,10 @@ class LocalStore:
         finally:
             _remove(parts, source)
         return None
+
+    def can_put(self, path: str) -> bool:
+        """Say whether `put` may be worth trying."""
+        return _PUTS and path.rpartition("/")[0] not in self._apart
 
     # -- finished files --------------------------------------------------------------------------
 

@@ -22,23 +22,34 @@ from bulkfetch.transfer.telling import tell_exchanges
 from bulkfetch.transfer.trail import Trail
 from bulkfetch.transfer.whole import store_whole
 from bulkfetch.watchdog import NEVER
+from bulkfetch.wire import Lane
 
 _new = tuple.__new__  # one for every file, made in a quarter of the time
 
 
-def run_attempt(task: Task, context: Context) -> Attempt:
-    """Make one attempt at `task`; every error becomes the attempt's failure."""
-    started = time.monotonic()
+def begin(task: Task, context: Context) -> None:
+    """Start an attempt; raises `Stopped`."""
+    lease = context.lease
+    lease.min_speed = context.policies.for_url(task.url).min_speed
+    lease.begin(task.deadline or NEVER, task.path, task.url)
+    if context.stop.is_set():
+        raise errors.Stopped("the run was stopped")
+
+
+def run_attempt(task: Task, context: Context, lane: Lane | None = None) -> Attempt:
+    """Make one attempt at `task`; every error becomes the attempt's failure.
+
+    `lane` has begun it: its answer was looked at, and waits to be opened.
+    """
+    started = time.monotonic() if lane is None else lane.started
     done: Done | None = None
     redirect: str | None = None
     failure: Failure | None = None
     lease = context.lease
-    trail, body, ranges = Trail(task, context), Body(task, context), Ranges(task, context)
-    lease.min_speed = context.policies.for_url(task.url).min_speed
-    lease.begin(task.deadline or NEVER, task.path, task.url)
+    trail, body, ranges = Trail(task, context, lane), Body(task, context), Ranges(task, context)
     try:
-        if context.stop.is_set():
-            raise errors.Stopped("the run was stopped")
+        if lane is None:
+            begin(task, context)
         if (task.check or task.held) and not task.share:
             judged = judge_existing(task, context)
             if isinstance(judged, Done):

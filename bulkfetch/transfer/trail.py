@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from bulkfetch import errors
 from bulkfetch.addresses import is_public
 from bulkfetch.auth import basic_field
 from bulkfetch.exchange import Reply
-from bulkfetch.models import Head, RateLimit, Task
+from bulkfetch.models import Head, RateLimit, Request, Task
 from bulkfetch.retry import REDIRECTS
 from bulkfetch.safetext import has_secret, redact_url, sounds_secret
 from bulkfetch.screening import refuse_url
@@ -14,6 +16,7 @@ from bulkfetch.transfer.context import Context
 from bulkfetch.transfer.gate import Gate
 from bulkfetch.transfer.sending import fields_for, first_request, next_request
 from bulkfetch.urls import join_redirect, origin_of, split_userinfo
+from bulkfetch.wire import Lane
 
 MOST_HOPS = 10
 
@@ -28,7 +31,8 @@ class Trail:
     crawl_delay: float | None = None  # told by robots.txt
     asked_change = False  # the last request was only for a file that differs from the one held
 
-    def __init__(self, task: Task, context: Context) -> None:
+    def __init__(self, task: Task, context: Context, lane: Lane | None = None) -> None:
+        self._lane = lane  # has sent the first request
         self._task = task
         self._context = context
         self.url = task.url  # asked last
@@ -59,14 +63,8 @@ class Trail:
             if context.gate is not None:
                 self._pass_gate(context.gate, named)
             self.asked_change = bool(condition) and self._is_held()
-            reply = context.exchange.open(
-                origin,
-                self.url,
-                {**headers, **dict(condition)} if self.asked_change else headers,
-                context.lease,
-                public_only=self.is_public,
-                request=request,
-                named=named,
+            reply = self._open(
+                {**headers, **dict(condition)} if self.asked_change else headers, request, named
             )
             head = reply.head
             self.rate_limit = head.rate_limit
@@ -81,6 +79,21 @@ class Trail:
             if origin_of(target) != origin:
                 return target
             self.url = target
+
+    def _open(self, headers: Mapping[str, str], request: Request | None, named: bool) -> Reply:
+        context, origin = self._context, self._task.origin
+        lane, self._lane = self._lane, None
+        if lane is not None:
+            return context.exchange.open_lane(lane, origin, self.url)
+        return context.exchange.open(
+            origin,
+            self.url,
+            headers,
+            context.lease,
+            public_only=self.is_public,
+            request=request,
+            named=named,
+        )
 
     def has_own_credentials(self) -> bool:
         """Say whether the entry brought what the server refuses, in its URL or its header fields."""

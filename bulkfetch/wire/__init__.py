@@ -5,6 +5,7 @@ that nobody watches is therefore not enough. Foreign exceptions end here.
 """
 
 from bulkfetch.wire.client import Wire
+from bulkfetch.wire.lane import Lane
 from bulkfetch.wire.reply import Reply
 
-__all__ = ["Reply", "Wire"]
+__all__ = ["Lane", "Reply", "Wire"]

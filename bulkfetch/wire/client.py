@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from functools import partial
 
 from bulkfetch.addresses import PeerOf, host_part
 from bulkfetch.config import FetchConfig
@@ -12,6 +13,7 @@ from bulkfetch.policy import Policies
 from bulkfetch.tls import TlsContexts
 from bulkfetch.watchdog import Lease
 from bulkfetch.wire.buffers import Buffers
+from bulkfetch.wire.lane import Lane
 from bulkfetch.wire.pool import Pool
 from bulkfetch.wire.reply import Reply
 from bulkfetch.wire.request import Template
@@ -45,14 +47,17 @@ class Wire:
         Raises:
             TransferError: no usable answer came.
         """
-        known = self._pools.get(origin)
-        pool, template = self._add(origin) if known is None else known
+        pool, template = self._find(origin)
         request = template.render(url, headers)
         if lease.traced:
             lease.said(str(request, "latin-1").split("\r\n")[:-2])
         answer, connection = pool.ask(request, lease)
         lease.stream()
         return Reply(answer, connection, pool)
+
+    def lane(self, origin: Origin, lease: Lease) -> Lane:
+        """Return what sends plain GETs to an origin one after another; `lease` must be watched."""
+        return Lane(partial(self._find, origin), lease)
 
     def drop_idle(self, origin: Origin) -> None:
         """Close the idle connections to an origin."""
@@ -67,6 +72,9 @@ class Wire:
             self._pools.clear()
         for pool, _ in pools:
             pool.close()
+
+    def _find(self, origin: Origin) -> tuple[Pool, Template]:
+        return self._pools.get(origin) or self._add(origin)
 
     def _add(self, origin: Origin) -> tuple[Pool, Template]:
         policy = self._policies.for_origin(origin)

@@ -59,6 +59,10 @@ class Connection:
         self.data: bytearray = view.obj  # type: ignore[assignment]
         lease.attach(self.sock)
 
+    def clear(self) -> None:
+        """Forget what has come."""
+        self.start = self.end = 0
+
     def finish(self) -> memoryview:
         """End the exchange and return its buffer."""
         self._lent.release()
@@ -66,14 +70,17 @@ class Connection:
         del self.lease, self.data
         return view
 
-    def ask(self, request: bytes) -> Answer:
-        """Send a request and return once the head of the final answer is here."""
+    def send(self, request: bytes) -> None:
+        """Send a request; raises `TransferError`."""
         self.lease.sent = True
         try:
             self.sock.sendall(request)
         except OSError as exc:
             self.lease.check()
             raise map_error(exc) from exc
+
+    def receive(self) -> Answer:
+        """Return once the head of the final answer to what was sent is here; raises `TransferError`."""
         if not self.fill():
             raise ConnectionLost("the server closed the connection unanswered")
         self.lease.reused = False

@@ -53,14 +53,40 @@ class Pool:
         Raises:
             TransferError: no usable answer came.
         """
+        connection = self.send(request, lease)
+        try:
+            return connection.receive(), connection
+        except BaseException:
+            self.drop(connection)
+            raise
+
+    def send(self, request: bytes, lease: Lease) -> Connection:
+        """Like `ask`, but return once the request is on its way."""
         connection, view = self._acquire(lease), self._buffers.take()
         try:
             connection.begin(lease, view)
-            return connection.ask(request), connection
+            connection.send(request)
         except BaseException:
-            lease.leave()
-            self.release(connection, keep=False)
+            self.drop(connection)
             raise
+        return connection
+
+    def go_on(self, connection: Connection) -> None:
+        """Bound the next exchange of a connection, whose request is on its way already.
+
+        Raises:
+            TransferError: the attempt was cut.
+        """
+        lease = connection.lease
+        lease.enter("the answer's head", self._idle_seconds)
+        lease.reused = lease.sent = True
+        lease.attach(connection.sock)
+        connection.clear()
+
+    def drop(self, connection: Connection) -> None:
+        """Close a connection in use."""
+        connection.lease.leave()
+        self.release(connection, keep=False)
 
     def _acquire(self, lease: Lease) -> Connection:
         oldest = lease.enter("the answer's head", self._idle_seconds) - _LONGEST_IDLE
