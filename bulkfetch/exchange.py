@@ -59,6 +59,7 @@ class _Way(NamedTuple):
     is_plain: bool  # our own connections can do it
     applied: Applied | None = None  # what is added to each; None: nothing
     is_bare: bool = False  # any process can send them: nothing of the host's own goes with them
+    is_direct: bool = False  # both
 
 
 class Exchange:
@@ -152,7 +153,8 @@ class Exchange:
 
     def is_direct(self, origin: Origin, url: str) -> bool:
         """Say whether a plain GET there is bare, and travels over our own connections."""
-        return self.is_bare(origin, url) and self._way(origin, self._policies.for_url(url)).is_plain
+        way = self._way(origin, self._policies.for_url(url))
+        return way.is_direct and origin not in self._with_cookies and not is_replaced()
 
     def keep_cookies(self, origin: Origin, url: str, values: Sequence[str]) -> None:
         """Send cookies that the answer from `url` has set with what is asked there from now on."""
@@ -213,7 +215,8 @@ class Exchange:
         if asks_more or route_through(origin, policy, self._config):
             return _Way(is_plain=False)
         is_bare = not (policy.headers or policy.params or policy.auth)
-        if is_bare or policy.transport == "requests":
-            return _Way(is_plain=policy.transport != "requests", is_bare=is_bare)
+        is_plain = policy.transport != "requests"
+        if is_bare or not is_plain:
+            return _Way(is_plain, is_bare=is_bare, is_direct=is_plain)
         applied = self._by_requests().applied(origin, policy)
         return _Way(is_plain=applied.auth is None, applied=applied)

@@ -8,7 +8,7 @@ import itertools
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bulkfetch.config import FetchConfig
@@ -58,6 +58,7 @@ class LocalStore:
         self._windows = windows
         self._folders = Folders(self._root, durable=fsync, handles=handles)
         self._parts: Folder | None = None
+        self._keeps_seconds = False  # the file system of the parts does: no need to look at each file
         self._apart: set[str] = set()  # folders that no part can be linked into (fault F11, no links on FAT)
         # Random where they begin: asking the system for each costs a hand-over between threads.
         self._tokens = itertools.count(int.from_bytes(b"\1" + os.urandom(4), "big"))  # of 8 digits at least
@@ -164,28 +165,39 @@ class LocalStore:
                         removed += 1
         return removed
 
-    def put(self, key: bytes, data: memoryview, path: str, *, mtime: float | None) -> int | None:
+    def put(
+        self,
+        key: bytes,
+        data: memoryview,
+        path: str,
+        *,
+        mtime: float | None,
+        written: Callable[[], None] | None = None,
+    ) -> int | None:
         """Store a small file in one go and return its modification time in nanoseconds.
 
         None, and nothing is left, where its name is not simply free or the file system has no links: that
-        takes the long way from `new_part` to `commit`, which says why.
+        takes the long way from `new_part` to `commit`, which says why. `written` is called in between, when
+        the bytes are in a file.
 
         Raises:
             DiskFailed: the bytes could not be written.
         """
-        if not self.can_put(path):
-            return None
         parent, _, name = path.rpartition("/")
+        if not _PUTS or parent in self._apart:
+            return None
         parts = self._parts or self._parts_folder()
         source = parts.prefix + _part_file(key, self._new_token())
         try:
-            mtime_ns = _fill(os.open(source, _NEW, _MODE, dir_fd=parts.fd), data, mtime)
+            mtime_ns = self._fill(os.open(source, _NEW, _MODE, dir_fd=parts.fd), data, mtime)
         except FileNotFoundError:  # the folder of parts has gone
             return None
         except OSError as exc:
             _remove(parts, source)
             raise self._failure(exc, path) from exc
         try:
+            if written is not None and mtime_ns is not None:
+                written()
             with self._folders.below(parent) as folder:
                 if mtime_ns is not None:  # a link, unlike a rename, refuses a name that is taken
                     os.link(source, folder.prefix + name, src_dir_fd=parts.fd, dst_dir_fd=folder.fd)
@@ -198,10 +210,6 @@ class LocalStore:
         finally:
             _remove(parts, source)
         return None
-
-    def can_put(self, path: str) -> bool:
-        """Say whether `put` may be worth trying."""
-        return _PUTS and path.rpartition("/")[0] not in self._apart
 
     # -- finished files --------------------------------------------------------------------------
 
@@ -273,6 +281,29 @@ class LocalStore:
         if hasattr(os, "sync"):
             os.sync()
 
+    def _fill(self, fd: int, data: memoryview, mtime: float | None) -> int | None:
+        """Write and close a file and return its modification time; None if not all was taken (fault F03)."""
+        try:
+            if os.write(fd, data) < len(data):
+                return None
+            dated = None if mtime is None else self._date(fd, mtime)
+            return os.fstat(fd).st_mtime_ns if dated is None else dated
+        finally:
+            os.close(fd)  # what was put off may fail here (fault F02)
+
+    def _date(self, fd: int, mtime: float) -> int | None:
+        """Set a modification time in whole seconds and return it as kept; None where it is not."""
+        try:
+            os.utime(fd, (mtime, mtime))
+        except OSError:
+            return None  # never fails a file (fault F18)
+        wanted = int(mtime) * 1_000_000_000
+        if self._keeps_seconds:
+            return wanted
+        found = os.fstat(fd).st_mtime_ns
+        self._keeps_seconds = found == wanted and mtime % 2 == 1  # FAT keeps every other one
+        return found
+
     def _failure(self, exc: OSError, path: str) -> DiskFailed:
         """Say what an error means for the file `path`, or for the whole run."""
         if exc.errno in _LOST and not os.access(self._root, os.W_OK | os.X_OK):
@@ -339,21 +370,6 @@ class LocalStore:
 def open_store(config: FetchConfig) -> LocalStore:
     """Return the store of a run, with folder handles where the system has them and lets us keep some."""
     return LocalStore(config.dest, fsync=config.fsync, handles=HAS_HANDLES and may_keep_folders())
-
-
-def _fill(fd: int, data: memoryview, mtime: float | None) -> int | None:
-    """Write and close a file and return its modification time; None when not all was taken (fault F03)."""
-    try:
-        if os.write(fd, data) < len(data):
-            return None
-        if mtime is not None:
-            try:  # noqa: SIM105 - `suppress` takes as long as the call
-                os.utime(fd, (mtime, mtime))
-            except OSError:
-                pass  # never fails a file (fault F18)
-        return os.fstat(fd).st_mtime_ns
-    finally:
-        os.close(fd)  # what was put off may fail here (fault F02)
 
 
 def _remove(folder: Folder, name: str) -> None:
