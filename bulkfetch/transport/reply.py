@@ -13,6 +13,7 @@ from bulkfetch.models import Head
 from bulkfetch.safetext import clean
 from bulkfetch.transport.answers import Answer
 from bulkfetch.transport.mapping import map_read_error
+from bulkfetch.transport.plain import PlainReply
 from bulkfetch.watchdog import Lease
 
 _DRAIN = 64 * 1024  # bytes of an unwanted body read to keep its connection (fault T12)
@@ -116,6 +117,8 @@ class Reply:
 
 def read_head(response: requests.Response) -> Head:
     """Return what an answer says of itself."""
+    if isinstance(response.raw, PlainReply):
+        return response.raw.head
     answer = getattr(response.raw, "_original_response", None)
     if isinstance(answer, Answer):
         return answer.head

@@ -11,7 +11,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 
-from bulkfetch.errors import NotAuthorised
+from bulkfetch.errors import NotAuthorised, TransferError
 from bulkfetch.models import Origin, Request
 from bulkfetch.policy import HostPolicy
 from bulkfetch.transport.applied import Applied, apply_policy
@@ -19,10 +19,14 @@ from bulkfetch.transport.connections import POOLS
 from bulkfetch.transport.cookies import OriginCookies
 from bulkfetch.transport.current import current, present_lease
 from bulkfetch.transport.login import LoginSession, is_expired
+from bulkfetch.transport.plain import PlainGet, ask
+from bulkfetch.transport.replaced import is_replaced
 from bulkfetch.transport.reply import read_head
 from bulkfetch.transport.resending import drain
 from bulkfetch.transport.route import Route
 from bulkfetch.transport.socks import SOCKS_POOLS, is_socks, parse_socks
+from bulkfetch.wire.buffers import Buffers
+from bulkfetch.wire.request import Template
 
 _IDEMPOTENT = ("GET", "HEAD")  # of those that are sent
 
@@ -30,6 +34,7 @@ _IDEMPOTENT = ("GET", "HEAD")  # of those that are sent
 class Way(NamedTuple):
     """How connections to an origin are made."""
 
+    buffers: Buffers  # what plain answers are read into
     proxy: str | None = None  # URL of the proxy to go through
     tls: ssl.SSLContext | None = None  # how the origin is verified
     proxy_tls: ssl.SSLContext | None = None  # how the proxy is; it is never shown a client certificate
@@ -71,6 +76,13 @@ class _Adapter(HTTPAdapter):
         if self._pool is None:
             self._pool = super().get_connection_with_tls_context(*args, **kwargs)
         return self._pool
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        """Send a request, a plain one by a shorter way."""
+        if not isinstance(request, PlainGet):
+            return super().send(request, *args, **options)
+        pool = self._pool or self.get_connection_with_tls_context(request, True)
+        return ask(request, self, pool, self._way.buffers, options["timeout"])
 
     def close(self) -> None:
         """Close what is idle at once; `requests` would leave it to the garbage collector."""
@@ -130,6 +142,7 @@ class OriginSession:
             "cert": None,
             "proxies": {} if is_socks(way.proxy) or not way.proxy else {origin.scheme: way.proxy},
         }
+        self._template = Template(origin, policy.user_agent)
         self._cookies = OriginCookies(origin, policy.cookies, session.cookies)
         self._login: LoginSession | None = None
         if policy.login is not None:
@@ -176,9 +189,15 @@ class OriginSession:
     def _send_once(
         self, asked: Request | None, url: str, headers: Mapping[str, str], policy: HostPolicy
     ) -> requests.Response:
-        present_lease().enter("the credentials", current.head_seconds)
-        with present_lease().aside():
-            applied = self.applied(policy)
+        lease = present_lease()
+        applied = self._applied.get(policy)
+        if applied is None:
+            lease.enter("the credentials", current.head_seconds)
+            with lease.aside():
+                applied = self.applied(policy)
+        if asked is None and (plain := self._plan_plain(applied, url, headers)) is not None:
+            lease.enter("the answer's head", current.head_seconds)
+            return self._session.send(plain, **self._options)
         request = requests.PreparedRequest()
         request.method = "GET"
         request.url = applied.sent_url(url)
@@ -192,12 +211,26 @@ class OriginSession:
         if self._session.cookies:
             self._add_cookies(request)
         if applied.auth is not None:
-            with present_lease().aside():
+            with lease.aside():
                 request.prepare_auth(applied.auth, url)
-        present_lease().enter("the answer's head", current.head_seconds)
+        lease.enter("the answer's head", current.head_seconds)
         # RFC 9110 section 9.2.2: what a stale connection may have swallowed could not be sent again.
         current.needs_fresh = request.method not in _IDEMPOTENT
         return self._session.send(request, **self._options)
+
+    def _plan_plain(self, applied: Applied, url: str, headers: Mapping[str, str]) -> PlainGet | None:
+        """Return a request that nobody but the server must see, or None for one that needs the usual way."""
+        usual = applied.auth or self._login or self._options["proxies"] or self._session.cookies
+        if usual or present_lease().traced or is_replaced():
+            return None
+        if applied.fields:
+            headers = CaseInsensitiveDict({**applied.fields, **headers})
+        url = applied.sent_url(url)
+        try:
+            rendered = self._template.render(url, headers)
+        except TransferError:  # what cannot be sent is told the usual way
+            return None
+        return PlainGet(url, {**self._headers, **headers}, rendered)
 
     def keep_cookies(self, url: str, values: Sequence[str]) -> None:
         """Take cookies that came over another connection of this origin."""
