@@ -16,30 +16,52 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.cookies import RequestsCookieJar
 from requests.structures import CaseInsensitiveDict
-from urllib3 import HTTPHeaderDict, HTTPResponse
+from urllib3 import HTTPConnectionPool, HTTPHeaderDict, HTTPResponse
 
+from bulkfetch.errors import TransferError
 from bulkfetch.transport.answers import Answer
 from bulkfetch.transport.connections import Connection, Pool
 from bulkfetch.transport.current import present_lease
 from bulkfetch.wire import Reply as WireReply
 from bulkfetch.wire.buffers import Buffers
 from bulkfetch.wire.connection import Connection as Stream
+from bulkfetch.wire.request import Template
+
+_URLOPEN = HTTPConnectionPool.urlopen
 
 
-class PlainGet(requests.PreparedRequest):
-    """A GET that carries nothing but its URL and fields; they are made into a mapping if somebody looks."""
+class Prepared(requests.PreparedRequest):
+    """A request, a GET unless it is told otherwise; its fields become a mapping if somebody looks.
 
-    def __init__(self, url: str, fields: Mapping[str, str], rendered: bytes) -> None:
+    Args:
+        url: what to ask for.
+        usual: the fields of every request.
+        fields: those of this one.
+    """
+
+    def __init__(self, url: str, usual: Mapping[str, str], fields: Mapping[str, str]) -> None:
         self.method, self.url, self.body = "GET", url, None
         self.hooks = {"response": []}
-        self._cookies = self._body_position = None
-        self._fields = fields
-        self.rendered = rendered  # the bytes to send
+        self._cookies: Any = None
+        self._body_position = None
+        self._usual, self._fields = usual, fields
+        self.rendered = b""  # what to send, where nobody but the server has to see the request
 
     @cached_property
     def headers(self) -> CaseInsensitiveDict[str]:  # type: ignore[override]
         """The header fields."""
-        return CaseInsensitiveDict(self._fields)
+        return CaseInsensitiveDict({**self._usual, **self._fields})
+
+    def render(self, template: Template) -> None:
+        """Take the short way, if it is a plain GET and nobody wants to see its answer."""
+        if self.method != "GET" or self.body or self.hooks["response"] or present_lease().traced:
+            return
+        if HTTPConnectionPool.urlopen is not _URLOPEN:  # somebody stands in for it, or looks on
+            return
+        try:
+            self.rendered = template.render(self.url or "", vars(self).get("headers", self._fields))
+        except (TransferError, TypeError):  # what cannot be sent, or is bytes, is told the usual way
+            return
 
 
 class PlainReply(WireReply):
@@ -79,7 +101,7 @@ class PlainResponse(requests.Response):
 
     raw: PlainReply
 
-    def __init__(self, request: PlainGet, adapter: Any, raw: PlainReply, loan: Loan, head: bytes) -> None:
+    def __init__(self, request: Prepared, adapter: Any, raw: PlainReply, loan: Loan, head: bytes) -> None:
         self._content = self._content_consumed = False  # type: ignore[assignment]
         self._next = self.encoding = None
         self.history = []
@@ -102,7 +124,7 @@ class PlainResponse(requests.Response):
 
 
 def ask(
-    request: PlainGet, adapter: HTTPAdapter, pool: Pool, buffers: Buffers, timeouts: tuple[float, float]
+    request: Prepared, adapter: HTTPAdapter, pool: Pool, buffers: Buffers, timeouts: tuple[float, float]
 ) -> requests.Response:
     """Send a request over a connection of `pool` and return the response once its head is here.
 
@@ -133,7 +155,7 @@ def ask(
     return PlainResponse(request, adapter, reply, loan, here)
 
 
-def _wrap(answer: Answer, request: PlainGet, pool: Pool, connection: Connection) -> HTTPResponse:
+def _wrap(answer: Answer, request: Prepared, pool: Pool, connection: Connection) -> HTTPResponse:
     """Return an answer as the pool itself would."""
     return HTTPResponse(
         body=answer,

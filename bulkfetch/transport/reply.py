@@ -40,7 +40,7 @@ class Reply:
         self._answer = answer if isinstance(answer, Answer) else None
         self._lease = lease
         self._release = release
-        self._ended = self._broken = False
+        self._ended = self._broken = self._is_closed = False
 
     @property
     def cookies(self) -> tuple[str, ...]:
@@ -85,6 +85,9 @@ class Reply:
 
     def close(self) -> None:
         """Give the connection back if the body is at its end, or soon can be; close it otherwise."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         try:
             with contextlib.suppress(Exception):
                 if not self._ended and not self._broken:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 
-from bulkfetch.errors import NotAuthorised, TransferError
+from bulkfetch.errors import NotAuthorised
 from bulkfetch.models import Origin, Request
 from bulkfetch.policy import HostPolicy
 from bulkfetch.transport.applied import Applied, apply_policy
@@ -19,7 +19,7 @@ from bulkfetch.transport.connections import POOLS
 from bulkfetch.transport.cookies import OriginCookies
 from bulkfetch.transport.current import current, present_lease
 from bulkfetch.transport.login import LoginSession, is_expired
-from bulkfetch.transport.plain import PlainGet, ask
+from bulkfetch.transport.plain import Prepared, ask
 from bulkfetch.transport.replaced import is_replaced
 from bulkfetch.transport.reply import read_head
 from bulkfetch.transport.resending import drain
@@ -79,7 +79,7 @@ class _Adapter(HTTPAdapter):
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
         """Send a request, a plain one by a shorter way."""
-        if not isinstance(request, PlainGet):
+        if not isinstance(request, Prepared) or not request.rendered:
             return super().send(request, *args, **options)
         pool = self._pool or self.get_connection_with_tls_context(request, True)
         return ask(request, self, pool, self._way.buffers, options["timeout"])
@@ -97,8 +97,8 @@ class _Adapter(HTTPAdapter):
 class _Session(requests.Session):
     """Never looks at a redirect: requests would read its whole body into memory (fault A07)."""
 
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        return None
+    def resolve_redirects(self, *_args: Any, **_options: Any) -> Iterator[Any]:
+        return iter(())
 
 
 class OriginSession:
@@ -143,6 +143,7 @@ class OriginSession:
             "proxies": {} if is_socks(way.proxy) or not way.proxy else {origin.scheme: way.proxy},
         }
         self._template = Template(origin, policy.user_agent)
+        self._is_direct = policy.login is None and not self._options["proxies"]
         self._cookies = OriginCookies(origin, policy.cookies, session.cookies)
         self._login: LoginSession | None = None
         if policy.login is not None:
@@ -191,23 +192,19 @@ class OriginSession:
     ) -> requests.Response:
         lease = present_lease()
         applied = self._applied.get(policy)
-        if applied is None:
+        if applied is None or applied.auth is not None:
             lease.enter("the credentials", current.head_seconds)
             with lease.aside():
                 applied = self.applied(policy)
-        if asked is None and (plain := self._plan_plain(applied, url, headers)) is not None:
-            lease.enter("the answer's head", current.head_seconds)
-            return self._session.send(plain, **self._options)
-        request = requests.PreparedRequest()
-        request.method = "GET"
-        request.url = applied.sent_url(url)
-        request.headers = CaseInsensitiveDict({**self._headers, **applied.fields, **headers})
-        request._cookies = self._session.cookies  # type: ignore[attr-defined]
+        fields: Mapping[str, str] = {**applied.fields, **headers}
+        if len(fields) > 1:  # a name may be there twice, in another case
+            fields = CaseInsensitiveDict(fields)
+        request = Prepared(applied.sent_url(url), self._headers, fields)
+        request._cookies = self._session.cookies
         if asked is not None:
             request.method, request.body = asked.method, asked.body or None
             if asked.method != "HEAD":
                 request.headers["Content-Length"] = str(len(asked.body))
-        request.hooks = {"response": []}
         if self._session.cookies:
             self._add_cookies(request)
         if applied.auth is not None:
@@ -216,21 +213,9 @@ class OriginSession:
         lease.enter("the answer's head", current.head_seconds)
         # RFC 9110 section 9.2.2: what a stale connection may have swallowed could not be sent again.
         current.needs_fresh = request.method not in _IDEMPOTENT
+        if asked is None and self._is_direct and not is_replaced():
+            request.render(self._template)
         return self._session.send(request, **self._options)
-
-    def _plan_plain(self, applied: Applied, url: str, headers: Mapping[str, str]) -> PlainGet | None:
-        """Return a request that nobody but the server must see, or None for one that needs the usual way."""
-        usual = applied.auth or self._login or self._options["proxies"] or self._session.cookies
-        if usual or present_lease().traced or is_replaced():
-            return None
-        if applied.fields:
-            headers = CaseInsensitiveDict({**applied.fields, **headers})
-        url = applied.sent_url(url)
-        try:
-            rendered = self._template.render(url, headers)
-        except TransferError:  # what cannot be sent is told the usual way
-            return None
-        return PlainGet(url, {**self._headers, **headers}, rendered)
 
     def keep_cookies(self, url: str, values: Sequence[str]) -> None:
         """Take cookies that came over another connection of this origin."""
