@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import cProfile
+import itertools
 import pstats
 
 import pytest
@@ -282,7 +283,7 @@ def test_an_answer_is_the_same_either_way(make_server, make_transport, name):
 def test_wherever_an_answer_is_cut_it_is_the_same_either_way(server, make_transport, name, cuts):
     raw = ANSWERS[name][0]
     places = [0, *sorted(cut for cut in set(cuts) if cut < len(raw)), len(raw)]
-    pieces = [raw[begin:end] for begin, end in zip(places, places[1:], strict=False)]
+    pieces = [raw[begin:end] for begin, end in itertools.pairwise(places)]
     steps = [step for piece in pieces for step in (piece, 0.002)][:-1]
     server.add("/a", raw=steps, keep_alive=name != "until the end")
     told = [outcome(make_transport(**options), server.url("/a"), 1)[0][:3] for options in ({}, usual())]
