@@ -205,7 +205,7 @@ class OriginSession:
             request.method, request.body = asked.method, asked.body or None
             if asked.method != "HEAD":
                 request.headers["Content-Length"] = str(len(asked.body))
-        if self._session.cookies:
+        if not self._cookies.is_empty:
             self._add_cookies(request)
         if applied.auth is not None:
             with lease.aside():
