@@ -16,7 +16,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.cookies import RequestsCookieJar
 from requests.structures import CaseInsensitiveDict
-from urllib3 import HTTPConnectionPool, HTTPHeaderDict, HTTPResponse
+from urllib3 import HTTPConnectionPool, HTTPHeaderDict, HTTPResponse, connectionpool
 
 from bulkfetch.errors import TransferError
 from bulkfetch.transport.answers import Answer
@@ -26,8 +26,6 @@ from bulkfetch.wire import Reply as WireReply
 from bulkfetch.wire.buffers import Buffers
 from bulkfetch.wire.connection import Connection as Stream
 from bulkfetch.wire.request import Template
-
-_URLOPEN = HTTPConnectionPool.urlopen
 
 
 class Prepared(requests.PreparedRequest):
@@ -56,7 +54,8 @@ class Prepared(requests.PreparedRequest):
         """Take the short way, if it is a plain GET and nobody wants to see its answer."""
         if self.method != "GET" or self.body or self.hooks["response"] or present_lease().traced:
             return
-        if HTTPConnectionPool.urlopen is not _URLOPEN:  # somebody stands in for it, or looks on
+        urlopen = HTTPConnectionPool.urlopen
+        if getattr(urlopen, "__globals__", None) is not vars(connectionpool):  # a test stands in for it
             return
         try:
             self.rendered = template.render(self.url or "", vars(self).get("headers", self._fields))
