@@ -1,8 +1,8 @@
 """Plain GETs, cheaply: session, adapter and pool send them, but prepare nothing for who is not there.
 
-A GET without auth object, proxy, cookies and body needs no hooks, no parser for mail and no containers for
-fields that nobody reads. An answer of the usual kind is read as on our own connections; every other one
-goes the usual way, `answers.Answer`, from its first byte on.
+A GET without body, proxy and anybody who watches its answer needs no hooks, no parser for mail and no
+containers for fields that nobody reads. An answer of the usual kind is read as on our own connections; every
+other one goes the usual way, `answers.Answer`, from its first byte on.
 """
 
 from __future__ import annotations
