@@ -36,9 +36,11 @@ LAYERS: dict[str, float] = {
     "tracing": 7.5,
     # credentials; what holds for a host
     "auth": 8, "netrcfile": 8, "refreshing": 8, "policy": 8.5, "tls": 8.7,
+    # plain requests over connections of our own
+    "wire": 8.9,
     # each owns one kind of I/O or state
     "backlog": 9, "display": 9, "intake": 9, "journal": 9, "lock": 9, "manifest": 9,
-    "printing": 9, "store": 9, "transport": 9, "wire": 9,
+    "printing": 9, "store": 9, "transport": 9,
     # each request by the transport that serves it; how each host may be asked; whose file it is
     "exchange": 9.5, "governing": 9.5, "standing": 9.5, "revisits": 9.7,
     # one attempt; one entry's plan

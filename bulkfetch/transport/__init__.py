@@ -3,7 +3,8 @@
 The seam is small, so that another transport can stand in:
 
     Transport.open(origin, url, headers, lease, public_only=False, request=None, named=True) -> Reply
-    Reply.head, Reply.peer, Reply.surplus, Reply.read(size) -> bytes, Reply.pour(file) -> int, Reply.close()
+    Reply.head, Reply.peer, Reply.surplus, Reply.read(size) -> bytes, Reply.pour(file) -> int, Reply.close(),
+    Reply.peek_whole() -> bytes | None, Reply.take_whole()
     Transport.close()
 
 Sessions are one per origin, follow no redirects, read no environment and share nothing.

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import http.client
+import queue
 import socket
 import time
+from collections import deque
 from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -12,10 +16,15 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from bulkfetch import errors
 from bulkfetch.addresses import check_public, is_public
 from bulkfetch.transport.answers import Answer
+from bulkfetch.transport.begun import Begun
 from bulkfetch.transport.connecting import open_socket
 from bulkfetch.transport.current import current, present_lease
+from bulkfetch.wire.connection import Connection as Stream
+from bulkfetch.wire.head import Answer as Common
+from bulkfetch.wire.head import read_common
 
 _SLACK = 1.0  # seconds the watchdog waits longer than the socket's own timeout, which has the better words
+_SENT_IN_VAIN = (errno.EPIPE, errno.ECONNRESET, errno.EPROTOTYPE)  # an answer may be here all the same
 
 
 class Connection(HTTPConnection):
@@ -23,6 +32,7 @@ class Connection(HTTPConnection):
 
     peer: str | None = None  # the address it leads to; None for a proxy's
     _has_served = False
+    _stream: Stream | None = None  # reads plain answers from the present socket
     _handshake_end = 0.0  # monotonic end of the connect budget, which TLS shares
 
     def response_class(  # type: ignore[override]  # `http.client` calls it like a class
@@ -68,6 +78,51 @@ class Connection(HTTPConnection):
         self._has_served = True
         current.peer = self.peer
 
+    def reach(self, connect_seconds: float, idle_seconds: float) -> Stream:
+        """Return what reads plain answers, over the socket that is there or a new one."""
+        if self.sock is None:
+            self.timeout = connect_seconds
+            self.connect()
+        else:
+            present_lease().reused = self._has_served
+            self._check_peer()
+        sock, stream = self.sock, self._stream
+        if sock.gettimeout() != idle_seconds:
+            sock.settimeout(idle_seconds)
+        if stream is None or stream.sock is not sock:
+            stream = self._stream = Stream(sock, idle_seconds + _SLACK)
+            stream.peer = self.peer  # type: ignore[assignment]  # a reply may have none
+        current.peer = self.peer
+        return stream
+
+    def ask(self, stream: Stream, request: bytes) -> tuple[Common, int] | None:
+        """Send a plain request; return its answer's head and where that ends, None for an unusual one."""
+        lease = present_lease()
+        lease.sent = self._has_served = True
+        try:
+            stream.sock.sendall(request)
+        except OSError as exc:
+            if exc.errno not in _SENT_IN_VAIN:
+                raise
+        if not stream.fill():
+            raise http.client.RemoteDisconnected("closed unanswered")
+        lease.reused = False
+        return read_common(stream.data, stream.end)
+
+    def begin_answer(self, here: bytes) -> Answer:
+        """Return the answer to a plain request whose first bytes are `here`, its head read."""
+        sock = self.sock
+        answer = self.response_class(Begun(sock, here), "GET")  # type: ignore[arg-type]
+        try:
+            answer.begin()
+        except BaseException:
+            answer.close()
+            raise
+        if answer.will_close:
+            self.close()
+            present_lease().attach(sock)  # the last answer of a connection is read on from it
+        return answer
+
     def endheaders(self, *args: Any, **kwargs: Any) -> None:
         """Send the head of a request."""
         lease = present_lease()
@@ -82,6 +137,13 @@ class Connection(HTTPConnection):
         if self.sock is None and sock is not None:  # the last answer of a connection is read on from it
             present_lease().attach(_bottom(sock))
         return response
+
+    @property
+    def is_connected(self) -> bool:
+        """Say whether nothing has come since the last answer, no surplus and no end."""
+        if self._stream is not None and self._stream.sock is self.sock:
+            return self._stream.is_quiet()
+        return super().is_connected
 
     def close(self) -> None:
         """Close, telling the lease first."""
@@ -134,10 +196,36 @@ class SecureConnection(Connection, HTTPSConnection):
         return f"{tunnel}the TLS handshake with {self._tunnel_host or self.host}"
 
 
+class _Idle:
+    """Idle connections, the one used last first; `queue.LifoQueue` takes ten times as many calls."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._idle: deque[Any] = deque()  # its operations are atomic
+
+    def put(self, connection: Any, block: bool = False) -> None:
+        """Take a connection, or None: that one may be made."""
+        if len(self._idle) >= self._most:
+            raise queue.Full
+        self._idle.append(connection)
+
+    def get(self, block: bool = False, timeout: float | None = None) -> Any:
+        """Return what was put last; nobody waits."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            raise queue.Empty from None
+
+    def qsize(self) -> int:
+        """Return how many there are."""
+        return len(self._idle)
+
+
 class Pool(HTTPConnectionPool):
     """Pooled plain connections."""
 
     ConnectionCls = Connection
+    QueueCls = _Idle  # type: ignore[assignment]
 
     def _get_conn(self, timeout: float | None = None) -> Any:
         """Return a connection, closed where the request wants a fresh one: it is opened again."""

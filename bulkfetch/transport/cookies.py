@@ -44,6 +44,11 @@ class OriginCookies:
             raise CredentialsMissing(f"no cookies for {origin}: {exc}") from exc
         self._fill(self._given)
 
+    @property
+    def is_empty(self) -> bool:
+        """Say that there is none; the jar itself would count those it has for every request."""
+        return not self.jar._cookies  # type: ignore[attr-defined]
+
     def field_for(self, request: requests.PreparedRequest) -> str | None:
         """Return the value of the Cookie field for a request that has none."""
         if len(self.jar) > _MOST + len(self._given):

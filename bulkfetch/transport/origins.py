@@ -20,11 +20,13 @@ from bulkfetch.tls import TlsContexts
 from bulkfetch.transport.applied import Applied
 from bulkfetch.transport.current import current
 from bulkfetch.transport.mapping import map_error
+from bulkfetch.transport.plain import PlainReply, PlainResponse
 from bulkfetch.transport.proxies import contexts_of, is_https, route_through
 from bulkfetch.transport.reply import Reply, read_head
 from bulkfetch.transport.route import Route
 from bulkfetch.transport.sessions import OriginSession, Way
 from bulkfetch.watchdog import Lease
+from bulkfetch.wire.buffers import Buffers
 
 logging.getLogger("urllib3").addHandler(logging.NullHandler())  # not on stderr unless the caller logs
 
@@ -67,6 +69,7 @@ class Transport:
         )
         self._most_sessions = most_sessions
         self._peer_of = peer_of
+        self._buffers = Buffers()
         self._sessions: OrderedDict[Origin, OriginSession] = OrderedDict()
         self._lock = threading.Lock()  # guards _sessions and each session's `users`
 
@@ -80,7 +83,7 @@ class Transport:
         public_only: bool = False,
         request: Request | None = None,
         named: bool = True,
-    ) -> Reply:
+    ) -> Reply | PlainReply:
         """Send a request and return the reply once its head is here; redirects are not followed.
 
         Args:
@@ -116,7 +119,11 @@ class Transport:
                 raise
             raise mapped from exc
         lease.stream()
-        return Reply(response, head, lease, current.peer, lambda: self._release(session))
+        release = partial(self._release, session)
+        if isinstance(response, PlainResponse):
+            response.loan.on_release = release
+            return response.raw
+        return Reply(response, head, lease, current.peer, release)
 
     def _tell_connections(self, lease: Lease, policy: HostPolicy, public_only: bool) -> None:
         """Set what the connection that carries this thread's next request must know."""
@@ -175,7 +182,9 @@ class Transport:
         tls = self._contexts.get(policy) if origin.scheme == "https" else None
         proxy_tls = self._contexts.get_for_proxy(policy) if is_https(proxy) else None
         try:
-            return OriginSession(origin, policy, Way(proxy, tls, proxy_tls), partial(self._route_to, origin))
+            return OriginSession(
+                origin, policy, Way(self._buffers, proxy, tls, proxy_tls), partial(self._route_to, origin)
+            )
         except UsageError as exc:
             raise CredentialsMissing(f"no proxy for {origin}: {exc}") from exc
 

@@ -13,6 +13,7 @@ from bulkfetch.models import Head
 from bulkfetch.safetext import clean
 from bulkfetch.transport.answers import Answer
 from bulkfetch.transport.mapping import map_read_error
+from bulkfetch.transport.plain import PlainReply
 from bulkfetch.watchdog import Lease
 
 _DRAIN = 64 * 1024  # bytes of an unwanted body read to keep its connection (fault T12)
@@ -39,7 +40,7 @@ class Reply:
         self._answer = answer if isinstance(answer, Answer) else None
         self._lease = lease
         self._release = release
-        self._ended = self._broken = False
+        self._ended = self._broken = self._is_closed = False
 
     @property
     def cookies(self) -> tuple[str, ...]:
@@ -84,6 +85,9 @@ class Reply:
 
     def close(self) -> None:
         """Give the connection back if the body is at its end, or soon can be; close it otherwise."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         try:
             with contextlib.suppress(Exception):
                 if not self._ended and not self._broken:
@@ -116,6 +120,8 @@ class Reply:
 
 def read_head(response: requests.Response) -> Head:
     """Return what an answer says of itself."""
+    if isinstance(response.raw, PlainReply):
+        return response.raw.head
     answer = getattr(response.raw, "_original_response", None)
     if isinstance(answer, Answer):
         return answer.head

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, NamedTuple
 
@@ -19,10 +19,14 @@ from bulkfetch.transport.connections import POOLS
 from bulkfetch.transport.cookies import OriginCookies
 from bulkfetch.transport.current import current, present_lease
 from bulkfetch.transport.login import LoginSession, is_expired
+from bulkfetch.transport.plain import Prepared, ask
+from bulkfetch.transport.replaced import is_replaced
 from bulkfetch.transport.reply import read_head
 from bulkfetch.transport.resending import drain
 from bulkfetch.transport.route import Route
 from bulkfetch.transport.socks import SOCKS_POOLS, is_socks, parse_socks
+from bulkfetch.wire.buffers import Buffers
+from bulkfetch.wire.request import Template
 
 _IDEMPOTENT = ("GET", "HEAD")  # of those that are sent
 
@@ -30,6 +34,7 @@ _IDEMPOTENT = ("GET", "HEAD")  # of those that are sent
 class Way(NamedTuple):
     """How connections to an origin are made."""
 
+    buffers: Buffers  # what plain answers are read into
     proxy: str | None = None  # URL of the proxy to go through
     tls: ssl.SSLContext | None = None  # how the origin is verified
     proxy_tls: ssl.SSLContext | None = None  # how the proxy is; it is never shown a client certificate
@@ -72,6 +77,13 @@ class _Adapter(HTTPAdapter):
             self._pool = super().get_connection_with_tls_context(*args, **kwargs)
         return self._pool
 
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        """Send a request, a plain one by a shorter way."""
+        if not isinstance(request, Prepared) or not request.rendered:
+            return super().send(request, *args, **options)
+        pool = self._pool or self.get_connection_with_tls_context(request, True)
+        return ask(request, self, pool, self._way.buffers, options["timeout"])
+
     def close(self) -> None:
         """Close what is idle at once; `requests` would leave it to the garbage collector."""
         if self._pool is not None:
@@ -85,8 +97,8 @@ class _Adapter(HTTPAdapter):
 class _Session(requests.Session):
     """Never looks at a redirect: requests would read its whole body into memory (fault A07)."""
 
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        return None
+    def resolve_redirects(self, *_args: Any, **_options: Any) -> Iterator[Any]:
+        return iter(())
 
 
 class OriginSession:
@@ -130,6 +142,8 @@ class OriginSession:
             "cert": None,
             "proxies": {} if is_socks(way.proxy) or not way.proxy else {origin.scheme: way.proxy},
         }
+        self._template = Template(origin, policy.user_agent)
+        self._is_direct = policy.login is None and not self._options["proxies"]
         self._cookies = OriginCookies(origin, policy.cookies, session.cookies)
         self._login: LoginSession | None = None
         if policy.login is not None:
@@ -176,27 +190,31 @@ class OriginSession:
     def _send_once(
         self, asked: Request | None, url: str, headers: Mapping[str, str], policy: HostPolicy
     ) -> requests.Response:
-        present_lease().enter("the credentials", current.head_seconds)
-        with present_lease().aside():
-            applied = self.applied(policy)
-        request = requests.PreparedRequest()
-        request.method = "GET"
-        request.url = applied.sent_url(url)
-        request.headers = CaseInsensitiveDict({**self._headers, **applied.fields, **headers})
-        request._cookies = self._session.cookies  # type: ignore[attr-defined]
+        lease = present_lease()
+        applied = self._applied.get(policy)
+        if applied is None or applied.auth is not None:
+            lease.enter("the credentials", current.head_seconds)
+            with lease.aside():
+                applied = self.applied(policy)
+        fields: Mapping[str, str] = {**applied.fields, **headers}
+        if len(fields) > 1:  # a name may be there twice, in another case
+            fields = CaseInsensitiveDict(fields)
+        request = Prepared(applied.sent_url(url), self._headers, fields)
+        request._cookies = self._session.cookies
         if asked is not None:
             request.method, request.body = asked.method, asked.body or None
             if asked.method != "HEAD":
                 request.headers["Content-Length"] = str(len(asked.body))
-        request.hooks = {"response": []}
-        if self._session.cookies:
+        if not self._cookies.is_empty:
             self._add_cookies(request)
         if applied.auth is not None:
-            with present_lease().aside():
+            with lease.aside():
                 request.prepare_auth(applied.auth, url)
-        present_lease().enter("the answer's head", current.head_seconds)
+        lease.enter("the answer's head", current.head_seconds)
         # RFC 9110 section 9.2.2: what a stale connection may have swallowed could not be sent again.
         current.needs_fresh = request.method not in _IDEMPOTENT
+        if asked is None and self._is_direct and not is_replaced():
+            request.render(self._template)
         return self._session.send(request, **self._options)
 
     def keep_cookies(self, url: str, values: Sequence[str]) -> None:
