@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -15,9 +15,10 @@ from bulkfetch.manifest.entries import new_entry
 from bulkfetch.manifest.lines import BLANK
 from bulkfetch.models import NOTHING, Entry
 from bulkfetch.urls import add_query, join_url, parse_url
+from bulkfetch.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Shape:
     """How a manifest is read: its name, and how its rows become URLs."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from string import Formatter
 from typing import NamedTuple
@@ -15,6 +14,7 @@ from bulkfetch.models import Entry
 from bulkfetch.naming.paths import SUFFIX_ROOM, bounded_path, checked_path, collision_key
 from bulkfetch.naming.segments import PLAIN, check_segment, clean_segment, is_reserved, split_ext
 from bulkfetch.safetext import has_secret
+from bulkfetch.values import frozen
 
 FIELDS = ("host", "port", "scheme", "path", "dir", "name", "stem", "ext", "index", "sha256")
 _FOLDERS = frozenset({"path", "dir"})  # their "/" separates, everyone else's does not
@@ -29,7 +29,7 @@ _TYPE = re.compile(r"[^.]\.(?=[A-Za-z0-9]*[A-Za-z])[A-Za-z0-9]{1,10}$")
 _INDEX = "index"  # for a URL that ends in "/", as every web server reads it
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Piece:
     """One stretch of a template: text, or a field with its format."""
 
@@ -38,7 +38,7 @@ class Piece:
     spec: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Layout:
     """A layout as it was checked: for each "/"-separated part, the pieces it is made of."""
 

@@ -28,7 +28,7 @@ _FROM_CONFIG = {
 }  # fmt: skip
 _DEFAULT, _BARE = FetchConfig(), HostPolicy()
 _UNTRUSTED = {"cookies": NO_COOKIES, "keep_cookies": False, "login": None}  # nothing overrides these
-_FIELDS = frozenset(HostPolicy.__dataclass_fields__).difference(FIELD_TABLES)
+_FIELDS = frozenset(HostPolicy.__match_args__).difference(FIELD_TABLES)
 _MOST_ORIGINS = 4096  # looked up and remembered
 
 Chosen = tuple[int, ...]  # indices of sections, the later ones winning

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from bulkfetch.policy.values import Reader, Reading, did_you_mean
 from bulkfetch.safetext import clean
 from bulkfetch.secrets import LITERAL, Secret
 from bulkfetch.secrets import is_exposed as _is_exposed
+from bulkfetch.values import frozen
 
 _NAMES = (*KEYS, *GROUPS, *FIELD_TABLES)
 
@@ -36,7 +36,7 @@ class Section(NamedTuple):
     where: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PolicyFile:
     """One source of policies: a file, or a table given by the program."""
 
