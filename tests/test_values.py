@@ -171,6 +171,21 @@ def test_methods_of_its_own_stay():
     assert Point.kind == Point(1).kind == "point"
 
 
+def test_the_first_value_may_be_one_of_a_class_derived():
+    @frozen
+    class Fresh:
+        """Not used before."""
+
+        name: str = "a"
+
+    class Derived(Fresh):
+        pass
+
+    assert Derived("b").name == "b"
+    assert Fresh().name == "a"
+    assert inspect.isfunction(Fresh.__init__)
+
+
 def test_a_dataclass_may_be_made_of_it():
     @dataclasses.dataclass(frozen=True)
     class Taller(Point):
