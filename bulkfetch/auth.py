@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import re
 from base64 import b64encode
 from collections.abc import Iterable
 from urllib.parse import quote
 
 from bulkfetch.errors import UsageError
+from bulkfetch.expressions import late
 from bulkfetch.safetext import register_secret
 from bulkfetch.secrets import Secret
 from bulkfetch.urls import add_query
@@ -18,7 +18,7 @@ from bulkfetch.values import frozen
 
 Value = str | Secret  # plain text, or a secret that is revealed when it is sent
 
-FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 section 5.5
+FIELD_VALUE = late(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 section 5.5
 
 
 @frozen

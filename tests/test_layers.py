@@ -15,8 +15,8 @@ PACKAGE = ROOT.name
 
 # Every module or folder under bulkfetch/ and its layer. It may import lower numbers only.
 LAYERS: dict[str, float] = {
-    # how a value is made
-    "values": -1,
+    # how a value is made; expressions compiled late
+    "expressions": -1, "values": -1,
     # frozen values; what is known to be secret
     "_version": 0, "masking": 0, "models": 0,
     # exceptions; text made safe; fields that tell a limit

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bulkfetch.errors import UsageError
+from bulkfetch.expressions import late
 from bulkfetch.policy.lines import find_lines
 from bulkfetch.policy.sections import PolicyFile, from_table
 from bulkfetch.safetext import clean
@@ -15,7 +16,7 @@ from bulkfetch.secrets import is_exposed
 
 FILE_NAME = "config.toml"
 _LARGEST = 1024 * 1024  # bytes
-_POSITION = re.compile(r"(.*) \(at line ([0-9]+), column [0-9]+\)", re.DOTALL)
+_POSITION = late(r"(.*) \(at line ([0-9]+), column [0-9]+\)", re.DOTALL)
 
 
 def user_policy_path(platform: str, environ: Mapping[str, str], home: Path) -> Path | None:
