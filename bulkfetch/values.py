@@ -71,7 +71,10 @@ class _AsDataclass:
 
         known: dict[str, _Field] = cls.__value_fields__  # type: ignore[attr-defined]
         kinds = {name: kind for each in reversed(cls.__mro__) for name, kind in _annotations(each).items()}
-        space: dict[str, Any] = {"__annotations__": {name: kinds[name] for name in known}, "__doc__": ""}
+        space: dict[str, Any] = {
+            "__annotations__": {name: kinds[name] for name in known},
+            "__doc__": cls.__doc__,
+        }
         for name, (default, factory, shown) in known.items():
             if factory is not _MISSING:
                 space[name] = dataclasses.field(default_factory=factory, repr=shown)
