@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from bulkfetch.config import AUTO, USER_AGENT
 from bulkfetch.policy.credentials import (
     read_auth,
@@ -30,6 +28,7 @@ from bulkfetch.policy.values import (
     statuses,
     whole,
 )
+from bulkfetch.values import NamedTuple
 
 
 class Key(NamedTuple):

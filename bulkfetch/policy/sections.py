@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from bulkfetch.errors import UsageError
 from bulkfetch.policy.keys import FIELD_TABLES, GROUPS, KEYS, RENAMED, RUN_OPTIONS
@@ -15,7 +15,7 @@ from bulkfetch.policy.values import Reader, Reading, did_you_mean
 from bulkfetch.safetext import clean
 from bulkfetch.secrets import LITERAL, Secret
 from bulkfetch.secrets import is_exposed as _is_exposed
-from bulkfetch.values import frozen
+from bulkfetch.values import NamedTuple, frozen
 
 _NAMES = (*KEYS, *GROUPS, *FIELD_TABLES)
 
