@@ -9,8 +9,7 @@ from pathlib import Path
 
 from bulkfetch.errors import UsageError
 from bulkfetch.expressions import late
-from bulkfetch.policy.lines import find_lines
-from bulkfetch.policy.sections import PolicyFile, from_table
+from bulkfetch.policy.found import PolicyFile
 from bulkfetch.safetext import clean
 from bulkfetch.secrets import is_exposed
 
@@ -66,6 +65,9 @@ def parse_policy(
         UsageError: something in it is wrong; the message has one line for each mistake.
     """
     import tomllib  # most runs have no file
+
+    from bulkfetch.policy.lines import find_lines
+    from bulkfetch.policy.sections import from_table
 
     try:
         table = tomllib.loads(text)

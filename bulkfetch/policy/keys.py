@@ -92,8 +92,6 @@ GROUPS: dict[str, dict[str, tuple[str, Reader]]] = {
     },
 }
 
-FIELD_TABLES = ("headers", "params")  # each name in them is merged by itself
-
 RUN_OPTIONS = frozenset({  # options of `get` that no host can have for itself
     "base_url", "deadline", "dest", "digest", "existing", "format", "fsync", "jobs", "layout", "manifest",
     "max_failures", "progress", "segments", "untrusted",
