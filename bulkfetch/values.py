@@ -172,24 +172,33 @@ class _LateInit:
 
 
 def _make_init(cls: Any, fields: dict[str, _Field]) -> Any:
-    """Compile `__init__`, the one method that is faster when it knows the fields by name."""
-    known: dict[str, Any] = {"_set": object.__setattr__, "_MISSING": _MISSING, "__name__": cls.__module__}
-    arguments, lines = ["self"], []
-    for name, (default, factory, _) in fields.items():
-        given = name
-        if factory is not _MISSING:
-            known[f"_make_{name}"] = factory
-            arguments.append(f"{name}=_MISSING")
-            given = f"_make_{name}() if {name} is _MISSING else {name}"
-        elif default is not _MISSING:
-            known[f"_default_{name}"] = default
-            arguments.append(f"{name}=_default_{name}")
+    """Compile `__init__`, the one method that must know the fields by name; short text, as that takes long."""
+    known: dict[str, Any] = {"_fill": _filler(cls, fields), "_MISSING": _MISSING, "__name__": cls.__module__}
+    given = []
+    for name, one in fields.items():
+        if one.factory is _MISSING:
+            given.append(name)
         else:
-            arguments.append(name)
-        lines.append(f" _set(self, {name!r}, {given})\n")
+            known[f"_new_{name}"] = one.factory
+            given.append(f"_new_{name}() if {name} is _MISSING else {name}")
+    lines = [
+        f"def __init__({', '.join(('self', *fields))}):",
+        f" _fill(self, ({''.join(f'{one},' for one in given)}))",
+    ]
     if hasattr(cls, "__post_init__"):
-        lines.append(" self.__post_init__()\n")
-    exec(f"def __init__({', '.join(arguments)}):\n{''.join(lines) or ' pass'}", known)  # our own text
+        lines.append(" self.__post_init__()")
+    exec("\n".join(lines), known)  # our own text
     made = known["__init__"]
+    made.__defaults__ = tuple(one.default for one in fields.values() if one != _Field())
     made.__qualname__ = f"{cls.__qualname__}.__init__"
     return made
+
+
+def _filler(cls: Any, fields: dict[str, _Field]) -> Callable[[Any, tuple[Any, ...]], None]:
+    setters = [getattr(cls, name).__set__ for name in fields]
+
+    def fill(self: Any, values: tuple[Any, ...]) -> None:
+        for put, known in zip(setters, values, strict=True):
+            put(self, known)
+
+    return fill
