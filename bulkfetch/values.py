@@ -172,7 +172,7 @@ class _LateInit:
 
 
 def _make_init(cls: Any, fields: dict[str, _Field]) -> Any:
-    """Compile `__init__`, the one method that must know the fields by name; short text, as that takes long."""
+    """Compile `__init__`, the one method that must know the fields by name; the shorter, the faster."""
     known: dict[str, Any] = {"_fill": _filler(cls, fields), "_MISSING": _MISSING, "__name__": cls.__module__}
     given = []
     for name, one in fields.items():
