@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from bulkfetch.cli.loading import RARE, no_search, put_off
+from bulkfetch.loading import RARE, no_search, put_off
 
 IMPORTED = re.compile(r"^import time: .*\| +([\w.]+)$", re.MULTILINE)
 HEAVY = {"requests", "urllib3", "tqdm", "asyncio", "email", "http", "xml", "certifi", "mimetypes", "shutil"}
@@ -153,7 +153,7 @@ def test_what_is_loaded_or_not_there_is_left_alone():
 LEFT = """
 import os, sys
 import bulkfetch.cli
-from bulkfetch.cli.loading import RARE
+from bulkfetch.loading import RARE
 def leave(code):
     print(*(name for name in RARE if type(sys.modules.get(name)) is type(sys)), code)
     sys.stdout.flush()

@@ -1,6 +1,6 @@
 """The command line: options in, exit status out."""
 
-from bulkfetch.cli.loading import RARE, no_search, put_off
+from bulkfetch.loading import RARE, no_search, put_off
 
 with no_search():
     put_off(*RARE)
