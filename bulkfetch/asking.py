@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from bulkfetch.errors import LineError
+from bulkfetch.expressions import late
 from bulkfetch.models import Request
 
 METHODS = ("GET", "POST")  # HEAD fetches nothing, and the others change what a server has
 JSON_TYPE = "application/json"
 FORM_TYPE = "application/x-www-form-urlencoded"
 _TEXT_TYPE = "text/plain; charset=utf-8"
-_ENCODED = re.compile(r"(?:[!-$&-~]|%[0-9A-Fa-f]{2})*")  # what a query or a form may look like, encoded
-_FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")
+_ENCODED = late(r"(?:[!-$&-~]|%[0-9A-Fa-f]{2})*")  # what a query or a form may look like, encoded
+_FIELD_VALUE = late(r"[\t\x20-\x7e]*")
 
 
 class Asked:

@@ -5,23 +5,23 @@
 
 from __future__ import annotations
 
-import re
 from base64 import b64encode
 from collections.abc import Iterable
-from dataclasses import dataclass
 from urllib.parse import quote
 
 from bulkfetch.errors import UsageError
+from bulkfetch.expressions import late
 from bulkfetch.safetext import register_secret
 from bulkfetch.secrets import Secret
 from bulkfetch.urls import add_query
+from bulkfetch.values import frozen
 
 Value = str | Secret  # plain text, or a secret that is revealed when it is sent
 
-FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 section 5.5
+FIELD_VALUE = late(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 section 5.5
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Basic:
     """Basic authentication (RFC 7617)."""
 
@@ -29,7 +29,7 @@ class Basic:
     password: Value
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Digest:
     """Digest authentication (RFC 7616)."""
 
@@ -37,14 +37,14 @@ class Digest:
     password: Value
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Bearer:
     """A bearer token (RFC 6750)."""
 
     token: Value
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HeaderKey:
     """An API key in a request header."""
 
@@ -52,7 +52,7 @@ class HeaderKey:
     value: Value
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class QueryKey:
     """An API key as a query parameter."""
 
@@ -60,7 +60,7 @@ class QueryKey:
     value: Value
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OAuth2:
     """An OAuth 2 token by client credentials, or by a refresh token where there is one (RFC 6749)."""
 
@@ -73,7 +73,7 @@ class OAuth2:
     in_body: bool = False  # the client's credentials go into the form instead of a header
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SigV4:
     """AWS signature version 4; without keys, the ones the AWS tools would use."""
 
@@ -85,7 +85,7 @@ class SigV4:
     profile: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Netrc:
     """Basic authentication with what a netrc file says for exactly the host asked."""
 

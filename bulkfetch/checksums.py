@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from bulkfetch.errors import LineError, UsageError
+from bulkfetch.expressions import late
 
 if TYPE_CHECKING:
     from hashlib import _Hash  # the stub's name for what every constructor returns
@@ -24,7 +24,7 @@ ALGORITHMS: dict[str, int] = {
 }
 _STRENGTH = {name: rank for rank, name in enumerate(ALGORITHMS)}
 _BY_LENGTH = {length: name for name, length in reversed(ALGORITHMS.items())}
-_HEX = re.compile(r"[0-9A-Fa-f]+")
+_HEX = late(r"[0-9A-Fa-f]+")
 
 
 def new(name: str, data: bytes | memoryview = b"") -> _Hash:

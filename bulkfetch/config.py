@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from bulkfetch._version import __version__
 from bulkfetch.checksums import ALGORITHMS
 from bulkfetch.errors import UsageError
 from bulkfetch.settings import read_setting
+from bulkfetch.values import defaults_of, field, frozen
 
 EXISTING = ("skip", "verify", "overwrite", "fail")
 TRANSPORTS = ("auto", "requests", "fast")
@@ -39,7 +39,7 @@ _BOUNDS: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FetchConfig:
     """How a run behaves; built once, passed whole. Sizes in bytes, times in seconds, rates per second.
 
@@ -88,11 +88,11 @@ class FetchConfig:
 
     def __post_init__(self) -> None:
         """Read what a program gave as text; raises `UsageError` for a value of a wrong type."""
-        for known in fields(self):
-            value = getattr(self, known.name)
-            if value is not known.default:
-                given = None if value is None and known.default is None else read_setting(known.name, value)
-                object.__setattr__(self, known.name, given)
+        for name, default in _DEFAULTS.items():
+            value = getattr(self, name)
+            if value is not default:
+                given = None if value is None and default is None else read_setting(name, value)
+                object.__setattr__(self, name, given)
 
     @property
     def most_jobs(self) -> int:
@@ -129,3 +129,6 @@ class FetchConfig:
         for name, path in (("CA bundle", self.ca_bundle), ("client certificate", self.client_cert)):
             if path is not None and not Path(path).exists():
                 raise UsageError(f"the {name} {path} does not exist")
+
+
+_DEFAULTS = defaults_of(FetchConfig)

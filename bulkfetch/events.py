@@ -8,16 +8,16 @@ display must escape.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from bulkfetch.models import NO_PART, BadLine, Failure, Outcome, PartInfo
 from bulkfetch.summary import Summary
+from bulkfetch.values import frozen
 
 VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Event:
     """Base of all events."""
 
@@ -32,7 +32,7 @@ class Event:
         return {}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunStarted(Event):
     """The run begins."""
 
@@ -44,7 +44,7 @@ class RunStarted(Event):
         return {"dest": self.dest, "jobs": self.jobs}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Planned(Event):
     """Entries were admitted: running totals, so a display knows what is to come."""
 
@@ -57,7 +57,7 @@ class Planned(Event):
         return {"entries": self.entries, "size": self.size, "complete": self.complete}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LineRejected(Event):
     """A manifest line could not be read."""
 
@@ -69,7 +69,7 @@ class LineRejected(Event):
         return {"source": bad.source, "line": bad.line, "reason": bad.reason, "text": bad.text}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Started(Event):
     """An attempt was handed to a worker."""
 
@@ -82,7 +82,7 @@ class Started(Event):
         return {"path": self.path, "url": self.url, "attempt": self.attempt}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Progress(Event):
     """Bytes of one body so far; at most about ten a second per task, none for small bodies."""
 
@@ -99,7 +99,7 @@ class Progress(Event):
         return {"path": self.path, "offset": self.offset, "total": self.total, "received": self.received}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Exchanged(Event):
     """A request and its answer as they went over the wire; told by `-vv` alone, once the attempt is over."""
 
@@ -119,7 +119,7 @@ class Exchanged(Event):
         }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Retrying(Event):
     """An attempt failed and the task waits for another."""
 
@@ -143,7 +143,7 @@ class Retrying(Event):
         }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Redirected(Event):
     """A task goes on under another origin."""
 
@@ -156,7 +156,7 @@ class Redirected(Event):
         return {"path": self.path, "url": self.url, "location": self.location}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cooling(Event):
     """An origin asked us to wait, or does not answer."""
 
@@ -169,7 +169,7 @@ class Cooling(Event):
         return {"origin": self.origin, "delay": round(self.delay, 3), "reason": self.reason}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finished(Event):
     """An entry reached its outcome."""
 
@@ -180,7 +180,7 @@ class Finished(Event):
         return self.outcome.to_record()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Notice(Event):
     """Something the user should read once: a stale lock taken over, a damaged journal set aside."""
 
@@ -192,7 +192,7 @@ class Notice(Event):
         return {"message": self.message, "level": self.level}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunFinished(Event):
     """The run is over."""
 

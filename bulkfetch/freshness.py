@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from bulkfetch.expressions import late
 from bulkfetch.models import Head
 
 LONGEST = 2**31  # seconds, RFC 9111 section 1.2.2
 _MOST_DIGITS = 10  # of a number that may be less than that
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
 _QUOTED = r'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*+"'
-_DIRECTIVE = re.compile(rf"[ \t]*+(?:({_TOKEN})(?:=({_TOKEN}|{_QUOTED}))?+[ \t]*+)?+(?:,|\Z)")
-_SECONDS = re.compile(r'([0-9]++)|"([0-9]++)"')
+_DIRECTIVE = late(rf"[ \t]*+(?:({_TOKEN})(?:=({_TOKEN}|{_QUOTED}))?+[ \t]*+)?+(?:,|\Z)")
+_SECONDS = late(r'([0-9]++)|"([0-9]++)"')
 _NEVER_FRESH = frozenset({"no-cache", "no-store"})  # with field names too: what they name is not told apart
 
 

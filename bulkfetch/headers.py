@@ -8,19 +8,20 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from bulkfetch.errors import ProtocolViolation, TooLarge
+from bulkfetch.expressions import late
 from bulkfetch.freshness import lifetime, parse_age
 from bulkfetch.models import Head, RateLimit
 from bulkfetch.ratelimit import has_rate_limit, parse_rate_limit
 
 _OWS = " \t"  # RFC 9110 section 5.6.3; str.strip() alone takes other characters too
-_DIGITS = re.compile(r"[0-9]+")
-_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.IGNORECASE)
-_UNSATISFIED = re.compile(r"bytes \*/([0-9]{1,18})", re.IGNORECASE)
+_DIGITS = late(r"[0-9]+")
+_RANGE = late(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.IGNORECASE)
+_UNSATISFIED = late(r"bytes \*/([0-9]{1,18})", re.IGNORECASE)
 _LARGEST = 2**63 - 1  # no file can be larger
 _LONGEST = 1e30  # seconds
-_ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\xa0-\xff]*"')  # RFC 9110 section 8.8.3, without C1 controls
+_ETAG = late(r'(?:W/)?"[\x21\x23-\x7e\xa0-\xff]*"')  # RFC 9110 section 8.8.3, without C1 controls
 _CLOCK = r"\d\d:\d\d:\d\d"
-_HTTP_DATE = re.compile(  # RFC 9110 section 5.6.7; any other Expires counts as past (RFC 9111 section 5.3)
+_HTTP_DATE = late(  # RFC 9110 section 5.6.7; any other Expires counts as past (RFC 9111 section 5.3)
     rf"[A-Z][a-z]{{2}}, \d\d [A-Z][a-z]{{2}} \d{{4}} {_CLOCK} GMT"
     rf"|[A-Z][a-z]{{2,5}}day, \d\d-[A-Z][a-z]{{2}}-\d\d {_CLOCK} GMT"
     rf"|[A-Z][a-z]{{2}} [A-Z][a-z]{{2}} [ \d]\d {_CLOCK} \d{{4}}",

@@ -1,16 +1,17 @@
 """Frozen values that cross module, thread or process borders.
 
 Sizes and offsets are bytes, durations are seconds, wall-clock times are Unix seconds. What is made for every
-file and has many fields is a NamedTuple: a frozen dataclass of 20 fields takes four times as long to make.
+file and has many fields is a NamedTuple: a `frozen` value of 20 fields takes four times as long to make.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
+
+from bulkfetch.values import NamedTuple, field, frozen
 
 Gap = tuple[int, int]  # first byte, and the one after the last
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -49,7 +50,7 @@ class Action(StrEnum):
     UNCHANGED = "unchanged"  # the server says what we hold is current
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BadLine:
     """A manifest line that could not become an entry."""
 
@@ -59,7 +60,7 @@ class BadLine:
     text: str = ""  # the start of the line, made safe to show
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """What is sent where a plain GET is not all."""
 
@@ -72,7 +73,7 @@ class Request:
         return self.method.encode() + b"\0" + self.body
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entry:
     """One parsed manifest line."""
 
@@ -103,7 +104,7 @@ class Entry:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PartInfo:
     """What is already stored for one task."""
 
@@ -244,7 +245,7 @@ class BodyPlan(NamedTuple):
     validator: str | None = None  # for the next resume
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Failure:
     """Why an attempt or an entry failed; pickles, and prints as JSON."""
 

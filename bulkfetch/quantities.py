@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
+from bulkfetch.expressions import late
+
 _NUMBER = r"([0-9]{1,18}(?:\.[0-9]{1,18})?)"
-_SIZE = re.compile(rf"{_NUMBER}\s*([kmgt]?)(i?b)?", re.IGNORECASE | re.ASCII)
-_RATE = re.compile(rf"{_NUMBER}(?:/([smh]))?")
-_DURATION = re.compile(rf"{_NUMBER}([smhd]?)")
+_SIZE = late(rf"{_NUMBER}\s*([kmgt]?)(i?b)?", re.IGNORECASE | re.ASCII)
+_RATE = late(rf"{_NUMBER}(?:/([smh]))?")
+_DURATION = late(rf"{_NUMBER}([smhd]?)")
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 

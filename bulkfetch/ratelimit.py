@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from bulkfetch.expressions import late
 from bulkfetch.models import RateLimit
 
 _LONGEST = 366 * 86400.0  # seconds; no limit is counted over more than a year
@@ -17,8 +18,8 @@ _EPOCH = 1_000_000_000  # a reset this large is a Unix time, not a number of sec
 _EPOCH_MS = 1_000_000_000_000
 _LARGEST_FIELD = 8192  # characters
 _PREFIXES = ("ratelimit-", "x-ratelimit-", "x-rate-limit-")
-_COUNT = re.compile(r"([0-9]{1,15})(?:\.[0-9]{1,9})?")
-_SECONDS = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,9})?")
+_COUNT = late(r"([0-9]{1,15})(?:\.[0-9]{1,9})?")
+_SECONDS = late(r"[0-9]{1,15}(?:\.[0-9]{1,9})?")
 
 # Structured fields, RFC 9651 sections 3.1 to 3.3
 _KEY = r"[a-z*][a-z0-9_.*-]*+"
@@ -26,10 +27,10 @@ _BARE = (
     r'-?[0-9]{1,12}\.[0-9]{1,3}|-?[0-9]{1,15}+|"(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*+"'
     r"|[A-Za-z*][!#$%&'*+.^_`|~0-9A-Za-z:/-]*+|:[A-Za-z0-9+/=]*+:|\?[01]"
 )
-_ITEM = re.compile(rf"({_BARE})((?:; *{_KEY}(?:=(?:{_BARE}))?+)*+)")
-_MEMBER = re.compile(rf"({_KEY})(?:=({_BARE}))?+((?:; *{_KEY}(?:=(?:{_BARE}))?+)*+)")
-_PARAMETER = re.compile(rf"; *({_KEY})(?:=({_BARE}))?+")
-_COMMA = re.compile(r"[ \t]*,[ \t]*")
+_ITEM = late(rf"({_BARE})((?:; *{_KEY}(?:=(?:{_BARE}))?+)*+)")
+_MEMBER = late(rf"({_KEY})(?:=({_BARE}))?+((?:; *{_KEY}(?:=(?:{_BARE}))?+)*+)")
+_PARAMETER = late(rf"; *({_KEY})(?:=({_BARE}))?+")
+_COMMA = late(r"[ \t]*,[ \t]*")
 
 _Item = tuple[str, dict[str, str]]  # a bare item as written, and its parameters
 

@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator, Sequence
 from urllib.parse import unquote, urlsplit
 
+from bulkfetch.expressions import late
 from bulkfetch.masking import MASK, SHORTEST, KnownSecrets
 
 # C0, DEL, C1, line separators, bidi controls, zero-width and tag characters, lone surrogates:
 # none of them may reach a terminal or forge a log line.
-_UNSAFE = re.compile(
+_UNSAFE = late(
     "[\x00-\x1f\x7f-\x9f\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
@@ -26,13 +27,11 @@ _SECRET_WORDS = (
 SECRET_PARAMS = frozenset(_SECRET_WORDS.split())
 
 # Servers differ on what separates parameters, and a URL inside a parameter is itself percent-encoded.
-_NAME = re.compile(
-    r"(?:[?&;#]|%(?:3f|26|3b|23))((?:(?!%(?:3[fbd]|2[36]))[^=?&;#\s])*)(?:=|%3d)", re.IGNORECASE
-)
-_USERINFO = re.compile(r"://[^/?#\s]*@")
-_URL_VALUE = re.compile(r"[^&]+")
-_TEXT_VALUE = re.compile(r"[^&\s\"<>]+")
-_SECRET_NAME = re.compile(
+_NAME = late(r"(?:[?&;#]|%(?:3f|26|3b|23))((?:(?!%(?:3[fbd]|2[36]))[^=?&;#\s])*)(?:=|%3d)", re.IGNORECASE)
+_USERINFO = late(r"://[^/?#\s]*@")
+_URL_VALUE = late(r"[^&]+")
+_TEXT_VALUE = late(r"[^&\s\"<>]+")
+_SECRET_NAME = late(
     r"auth|cookie|credential|key|nonce|passw|secret|session|signature|token|^(?:pass|pin|pwd?)$",
     re.IGNORECASE,
 )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 
 from bulkfetch.addresses import is_address, is_public
+from bulkfetch.expressions import late
 from bulkfetch.models import BadLine, Entry
 from bulkfetch.safetext import clean, redact_url
 from bulkfetch.urls import origin_of
@@ -18,7 +18,7 @@ _FIRST_FREE_PORT = 1024  # below, ports belong to services that must not be talk
 _PRIVATE_NAMES = (  # RFC 6761, and what resolvers know besides; RFC 6762; RFC 8375; of ICANN, and clouds'
     ".localhost", ".localdomain", ".local", ".home.arpa", ".internal",
 )  # fmt: skip
-_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_NUMBER = late(r"[0-9]+|0x[0-9a-f]*")
 
 
 def screen(entries: Iterable[Entry | BadLine], most: int = MOST_ENTRIES) -> Iterator[Entry | BadLine]:

@@ -14,9 +14,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
+from bulkfetch.expressions import late
+
 MEBIBYTE = 1024 * 1024
 _NOISE = random.Random(7).randbytes(2 * MEBIBYTE)
-_RANGE = re.compile(r"bytes=([0-9]+)-")
+_RANGE = late(r"bytes=([0-9]+)-")
 MISSING = 5  # files of the route `missing`
 _BUSY_RATE = 15  # requests a second that the throttling route answers
 _SLOW_RATE = MEBIBYTE  # bytes a second of a slow body

@@ -8,6 +8,7 @@ from ipaddress import IPv6Address
 from urllib.parse import quote, unquote
 
 from bulkfetch.errors import LineError
+from bulkfetch.expressions import late
 from bulkfetch.models import Origin
 from bulkfetch.safetext import clean
 
@@ -22,16 +23,16 @@ _CANONICAL = re.compile(
     rf"(?::(?!(?:80|443)/)(?:[1-5][0-9]{{4}}|[1-9][0-9]{{0,3}}))?+"
     rf"/{_PATH}(?:{_HEX2}{_PATH})*+"
 )
-_ABSOLUTE = re.compile(r"(https?)://([^/?#]*)([^#]*)", re.IGNORECASE)
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?![0-9])")
-_REFERENCE = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?", re.DOTALL)
-_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\\\\\ud800-\udfff]")
-_SECOND_URL = re.compile(r"\shttps?://", re.IGNORECASE)
-_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
-_IPV6 = re.compile(r"\[([0-9a-f:.]*)\](?::([0-9]*))?")
-_TO_ENCODE = re.compile(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9\-._~!$&'()*+,;=:@/?%]+")
-_USERINFO_TO_ENCODE = re.compile(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9\-._~!$&'()*+,;=:%]+")
-_USERINFO = re.compile(r"(https?://)([^/?#@]*)@")
+_ABSOLUTE = late(r"(https?)://([^/?#]*)([^#]*)", re.IGNORECASE)
+_SCHEME = late(r"([A-Za-z][A-Za-z0-9+.-]*):(?![0-9])")
+_REFERENCE = late(r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?", re.DOTALL)
+_FORBIDDEN = late("[\x00-\x1f\x7f-\x9f\\\\\ud800-\udfff]")
+_SECOND_URL = late(r"\shttps?://", re.IGNORECASE)
+_HOST = late(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+_IPV6 = late(r"\[([0-9a-f:.]*)\](?::([0-9]*))?")
+_TO_ENCODE = late(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9\-._~!$&'()*+,;=:@/?%]+")
+_USERINFO_TO_ENCODE = late(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9\-._~!$&'()*+,;=:%]+")
+_USERINFO = late(r"(https?://)([^/?#@]*)@")
 
 
 def parse_url(text: str) -> str:

@@ -15,6 +15,8 @@ PACKAGE = ROOT.name
 
 # Every module or folder under bulkfetch/ and its layer. It may import lower numbers only.
 LAYERS: dict[str, float] = {
+    # how a value is made; expressions compiled late
+    "expressions": -1, "values": -1,
     # frozen values; what is known to be secret
     "_version": 0, "masking": 0, "models": 0,
     # exceptions; text made safe; fields that tell a limit; the usual task
@@ -31,7 +33,8 @@ LAYERS: dict[str, float] = {
     # which task may start: still pure
     "scheduler": 6,
     # between threads, in real time, from the environment
-    "dns": 7, "ending": 7, "inbox": 7, "limits": 7, "openfiles": 7, "secrets": 7, "streams": 7, "watchdog": 7,
+    "dns": 7, "ending": 7, "inbox": 7, "limits": 7, "loading": 7, "openfiles": 7,
+    "secrets": 7, "streams": 7, "watchdog": 7,
     # what a worker's lease may remember
     "tracing": 7.5,
     # credentials; what holds for a host

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from bulkfetch.cli.loading import no_search
 from bulkfetch.cli.options import SETTINGS, build_config, policy_options, source_options
 from bulkfetch.cli.outputs import check_outputs, losses, open_displays, send_body
 from bulkfetch.cli.policies import build_policies, noted, tell_unmatched
@@ -19,6 +18,7 @@ from bulkfetch.cli.sources import Entries, Sources, read_named
 from bulkfetch.config import FetchConfig
 from bulkfetch.display import Mode, format_summary
 from bulkfetch.errors import ManifestError
+from bulkfetch.loading import no_search
 from bulkfetch.manifest import Checked
 from bulkfetch.models import LINE
 from bulkfetch.policy import Policies

@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from bulkfetch._version import __version__
-from bulkfetch.cli.loading import no_search
 from bulkfetch.errors import BulkfetchError, DestinationLocked, DiskFailed, OutputLost
+from bulkfetch.loading import no_search
 from bulkfetch.safetext import redact
 from bulkfetch.streams import flush_or_divert
 from bulkfetch.summary import EXIT_LOCKED, EXIT_SIGINT, EXIT_STOPPED, EXIT_USAGE

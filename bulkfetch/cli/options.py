@@ -76,7 +76,8 @@ def policy_options(command: Command) -> Command:
 
 def build_config(options: dict[str, Any]) -> FetchConfig:
     """Return the configuration that command-line options make, the environment's proxies and CA included."""
-    known = {name: value for name, value in options.items() if name in FetchConfig.__dataclass_fields__}
+    fields: tuple[str, ...] = FetchConfig.__match_args__
+    known = {name: value for name, value in options.items() if name in fields}
     count, percent = options.get("max_failures") or (None, None)
     known.update(max_failures=count, max_failures_percent=percent)
     agent = options.get("user_agent")

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from bulkfetch.config import FetchConfig
 from bulkfetch.models import BadLine, Entry
-from bulkfetch.policy import Policies, PolicyFile, from_table, read_policy, user_policy_path
+from bulkfetch.policy import Policies, PolicyFile, read_policy, user_policy_path
 from bulkfetch.safetext import clean
 from bulkfetch.urls import split_userinfo
 
@@ -30,7 +30,11 @@ def build_policies(config: FetchConfig, options: dict[str, Any]) -> Policies:
         UsageError: a policy file cannot be read, or something in it is wrong.
     """
     insecure = {host: {"verify": False} for host in options["insecure"]}
-    named = from_table({"host": insecure}, "--insecure") if insecure else None
+    named = None
+    if insecure:
+        from bulkfetch.policy import from_table  # most runs read no policies
+
+        named = from_table({"host": insecure}, "--insecure")
     policies = Policies(config, _read_files(options["config"]), given_options(), named)
     warnings = [f"the certificate of {host} is NOT verified (--insecure)" for host in insecure]
     for text in (*warnings, *policies.warnings):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 from bulkfetch.display.tally import Speed, Tally, Transfer
@@ -19,6 +18,7 @@ from bulkfetch.formatting import (
     text_width,
 )
 from bulkfetch.safetext import clean, host_of
+from bulkfetch.values import frozen
 
 GAP = "  "
 NARROWEST_NAME, NARROWEST_BAR, WIDEST_BAR = 12, 8, 30
@@ -31,7 +31,7 @@ _PLACES = (_COUNTS, _SIZE, _RATE, _FILES, _ETA, _FAILED, _WAITING)
 DrawBar = Callable[[float, int], str]  # fraction, columns -> text exactly that wide
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Look:
     """What the screen can show."""
 

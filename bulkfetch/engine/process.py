@@ -36,7 +36,13 @@ _SILENT = 6 * BEAT  # seconds without a sign of life after which a process is no
 _ROOM = 1 << 18 if sys.platform == "linux" else 1 << 14  # bytes that a pipe holds
 _REST = 1 << 10  # of them, for what ends a process
 _ROOT = str(Path(__file__).parents[2])
-_START = "import sys; sys.path[:] = sys.argv[1:]; from bulkfetch.engine.child import main; main()"
+_START = """import sys
+sys.path[:] = sys.argv[1:]
+from bulkfetch.loading import RARE, no_search, put_off
+with no_search():
+    put_off("inspect", *RARE)
+    from bulkfetch.engine.child import main
+main()"""
 
 
 class Process:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 from bulkfetch.checksums import is_hex_digest
 from bulkfetch.errors import UnsafePath
+from bulkfetch.expressions import late
 from bulkfetch.models import Entry, Gap, PartInfo, Status
 from bulkfetch.naming import checked_path
+from bulkfetch.values import NamedTuple
 
 KEY_SIZE = 16  # bytes
 _FACTS = 11  # columns of a row, before what else a query selects
 _LIMIT = 1 << 63
 _STATES = {str(state): state for state in Status}
-_TOKEN = re.compile(r"[0-9a-f]{1,64}")
-_GAPS = re.compile(r"[0-9]{1,19}-[0-9]{1,19}(,[0-9]{1,19}-[0-9]{1,19}){0,99999}")
-_SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
-_FIELD = re.compile(r"[\x20-\x7e\x80-\xff]{1,4096}")  # it goes into a request (RFC 9110 section 5.5)
+_TOKEN = late(r"[0-9a-f]{1,64}")
+_GAPS = late(r"[0-9]{1,19}-[0-9]{1,19}(,[0-9]{1,19}-[0-9]{1,19}){0,99999}")
+_SHA256 = late(r"sha256:[0-9a-f]{64}")
+_FIELD = late(r"[\x20-\x7e\x80-\xff]{1,4096}")  # it goes into a request (RFC 9110 section 5.5)
 _new_row = tuple.__new__  # a re-run makes one for every line, in half the time
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+
+from bulkfetch.values import NamedTuple
 
 VERSION = 1
 APPLICATION_ID = 0x62756C6B  # "bulk": tells a journal from another program's database

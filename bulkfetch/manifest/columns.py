@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 from bulkfetch.asking import Asked, check_request, read_params
 from bulkfetch.checksums import ALGORITHMS, is_hex_digest
 from bulkfetch.errors import LineError
+from bulkfetch.expressions import late
 from bulkfetch.manifest.entries import new_entry
 from bulkfetch.manifest.lines import BLANK
 from bulkfetch.models import NOTHING, Entry
 from bulkfetch.urls import add_query, join_url, parse_url
+from bulkfetch.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Shape:
     """How a manifest is read: its name, and how its rows become URLs."""
 
@@ -47,8 +48,8 @@ Column: TypeAlias = Callable[[Draft, str, Any], None]  # takes a draft, the colu
 HEADER_PREFIX = "header."
 PRIVATE = ("body", "json", "form")  # columns that often hold a credential, as headers do
 _SIZE_LIMIT = 1 << 63
-_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 section 5.6.2
-_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 section 5.5
+_TOKEN = late(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 section 5.6.2
+_FIELD_VALUE = late(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 section 5.5
 # Set for each request by bulkfetch itself: another value would splice or garble bodies (fault R18).
 OWN_HEADERS = frozenset(
     (

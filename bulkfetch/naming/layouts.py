@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from string import Formatter
-from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from bulkfetch.errors import LineError, UnsafePath, UsageError
+from bulkfetch.expressions import late
 from bulkfetch.models import Entry
 from bulkfetch.naming.paths import SUFFIX_ROOM, bounded_path, checked_path, collision_key
 from bulkfetch.naming.segments import PLAIN, check_segment, clean_segment, is_reserved, split_ext
 from bulkfetch.safetext import has_secret
+from bulkfetch.values import NamedTuple, frozen
 
 FIELDS = ("host", "port", "scheme", "path", "dir", "name", "stem", "ext", "index", "sha256")
 _FOLDERS = frozenset({"path", "dir"})  # their "/" separates, everyone else's does not
-_INDEX_FORMAT = re.compile(r"(?:0?[0-9]{1,2})?d?")
-_TEXT_FORMAT = re.compile(r"(?:\.[0-9]{1,3})?")
+_INDEX_FORMAT = late(r"(?:0?[0-9]{1,2})?d?")
+_TEXT_FORMAT = late(r"(?:\.[0-9]{1,3})?")
 _PORTS = {"http": "80", "https": "443"}
 _PLAIN_URL = re.compile(rf"https?://[^/?#][^?#]*/({PLAIN.pattern})")
-_PLAIN_ABOVE = re.compile(r"https?://[^/?#]++(?:/[^/?#]++)*+")
+_PLAIN_ABOVE = late(r"https?://[^/?#]++(?:/[^/?#]++)*+")
 _SHORT = 1000  # characters of a URL that make no path too long, however they are encoded
-_SCRIPT = re.compile(r"\.(?:php[0-9]?|phtml|aspx?|ashx|jspx?|cgi|cfm|pl|do|action|fcgi)$", re.IGNORECASE)
-_TYPE = re.compile(r"[^.]\.(?=[A-Za-z0-9]*[A-Za-z])[A-Za-z0-9]{1,10}$")
+_SCRIPT = late(r"\.(?:php[0-9]?|phtml|aspx?|ashx|jspx?|cgi|cfm|pl|do|action|fcgi)$", re.IGNORECASE)
+_TYPE = late(r"[^.]\.(?=[A-Za-z0-9]*[A-Za-z])[A-Za-z0-9]{1,10}$")
 _INDEX = "index"  # for a URL that ends in "/", as every web server reads it
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Piece:
     """One stretch of a template: text, or a field with its format."""
 
@@ -38,7 +38,7 @@ class Piece:
     spec: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Layout:
     """A layout as it was checked: for each "/"-separated part, the pieces it is made of."""
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from hashlib import blake2b
 from unicodedata import normalize
 
 from bulkfetch.errors import UnsafePath
+from bulkfetch.expressions import late
 from bulkfetch.naming.segments import INVISIBLE, STATE_FOLDER, check_segment, fit_segment, is_plain
 
 MAX_PATH = 4000  # bytes in UTF-8: PATH_MAX of Linux, less room for the destination folder
 SUFFIX_ROOM = 9  # bytes that `with_suffix` may add
 
-_DRIVE = re.compile(r"[A-Za-z]:")
+_DRIVE = late(r"[A-Za-z]:")
 _ENDS = ("", ".", " ")
-_DROPPED = re.compile(r"[. ]+(?=/|$)")  # what Windows leaves out at the end of a segment
+_DROPPED = late(r"[. ]+(?=/|$)")  # what Windows leaves out at the end of a segment
 
 
 def checked_path(path: str) -> str:

@@ -7,6 +7,7 @@ from hashlib import blake2b
 from unicodedata import normalize
 
 from bulkfetch.errors import UnsafePath
+from bulkfetch.expressions import late
 
 MAX_SEGMENT = 255  # bytes in UTF-8: the tightest of ext4, APFS and NTFS
 STATE_FOLDER = ".bulkfetch"
@@ -24,18 +25,18 @@ _JOINERS = (
     "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200d\u3164\ufe00-\ufe0f\uffa0"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
-CONTROL = re.compile(f"[{_CONTROLS}]")
-INVISIBLE = re.compile(f"[{_CONTROLS}{_JOINERS}]")
-UNPORTABLE = re.compile(r'[<>:"/\\|?*]')
+CONTROL = late(f"[{_CONTROLS}]")
+INVISIBLE = late(f"[{_CONTROLS}{_JOINERS}]")
+UNPORTABLE = late(r'[<>:"/\\|?*]')
 
 # Windows device names, whatever follows the first dot (fault N11), and the short name that NTFS
 # gives the state folder (fault N18).
-_RESERVED = re.compile(
+_RESERVED = late(
     r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$) *(?:\.|\Z)|bulkfe~[0-9]\Z", re.IGNORECASE
 )
 _DOUBTFUL = frozenset("abclnpABCLNP")  # what the reserved ones begin with
 PLAIN = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_. ~@+=,-]{0,190}[A-Za-z0-9_])?")
-_EXT = re.compile(r"(?<=[^.])(?:\.tar)?\.[^.\s]{1,16}\Z", re.IGNORECASE)
+_EXT = late(r"(?<=[^.])(?:\.tar)?\.[^.\s]{1,16}\Z", re.IGNORECASE)
 
 
 def clean_segment(name: str) -> str:

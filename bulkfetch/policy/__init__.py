@@ -1,12 +1,29 @@
 """What holds for a host: the policy file, and how it meets the command line."""
 
-from bulkfetch.policy.credentials import split_proxy
-from bulkfetch.policy.explaining import Explained, explain
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from bulkfetch.policy.files import parse_policy, read_policy, user_policy_path
+from bulkfetch.policy.found import PolicyFile
 from bulkfetch.policy.hostpolicy import NO_COOKIES, ClientCert, Cookies, Expiry, HostPolicy, Login
-from bulkfetch.policy.patterns import Pattern
 from bulkfetch.policy.policies import Policies
-from bulkfetch.policy.sections import PolicyFile, from_table
+from bulkfetch.policy.proxies import split_proxy
+
+if TYPE_CHECKING:
+    from bulkfetch.policy.explaining import Explained, explain
+    from bulkfetch.policy.patterns import Pattern
+    from bulkfetch.policy.sections import from_table
+
+    policy_from_table = from_table  # its name at the package's root, where "table" alone would say little
+
+# What reads and shows policies, which most runs do not have: name -> module and name there.
+_LATE = {
+    "Explained": ("explaining", "Explained"),
+    "Pattern": ("patterns", "Pattern"),
+    "explain": ("explaining", "explain"),
+    "from_table": ("sections", "from_table"),
+    "policy_from_table": ("sections", "from_table"),
+}
 
 __all__ = [
     "NO_COOKIES",
@@ -28,4 +45,9 @@ __all__ = [
     "user_policy_path",
 ]
 
-policy_from_table = from_table  # its name at the package's root, where "table" alone would say little
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module 'bulkfetch.policy' has no attribute {name!r}")
+    module, there = _LATE[name]
+    return getattr(import_module(f"bulkfetch.policy.{module}"), there)

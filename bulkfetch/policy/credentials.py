@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
 
 from bulkfetch.auth import (
     Auth,
@@ -22,6 +20,7 @@ from bulkfetch.auth import (
 )
 from bulkfetch.errors import LineError
 from bulkfetch.policy.hostpolicy import ClientCert, Cookies, Expiry, Login
+from bulkfetch.policy.proxies import split_proxy
 from bulkfetch.policy.values import (
     TOKEN,
     Reading,
@@ -34,7 +33,6 @@ from bulkfetch.policy.values import (
 from bulkfetch.secrets import Secret, is_secret_source
 from bulkfetch.urls import parse_url
 
-_PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 Table = dict[str, Any]
 
 
@@ -100,21 +98,6 @@ def read_proxy(value: Any, reading: Reading) -> Value:
     if is_secret_source(text) and not text.startswith("literal:"):
         return reading.secret(text)
     return reading.secret(f"literal:{text}") if split_proxy(text).password else text
-
-
-def split_proxy(url: str) -> SplitResult:
-    """Return the parts of a proxy's URL.
-
-    Raises:
-        ValueError: it is none; it is not told, as it may hold a password.
-    """
-    parts, has_port = SplitResult("", "", "", "", ""), False
-    with contextlib.suppress(ValueError):
-        parts = urlsplit(url)
-        has_port = parts.port is None or parts.port > 0
-    if not has_port or parts.scheme not in _PROXY_SCHEMES or not parts.hostname:
-        raise ValueError(f"a proxy is a URL whose scheme is one of {', '.join(_PROXY_SCHEMES)}")
-    return parts
 
 
 def read_verify(value: Any, reading: Reading) -> bool | str:

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bulkfetch.errors import UsageError
-from bulkfetch.policy.lines import find_lines
-from bulkfetch.policy.sections import PolicyFile, from_table
+from bulkfetch.expressions import late
+from bulkfetch.policy.found import PolicyFile
 from bulkfetch.safetext import clean
 from bulkfetch.secrets import is_exposed
 
 FILE_NAME = "config.toml"
 _LARGEST = 1024 * 1024  # bytes
-_POSITION = re.compile(r"(.*) \(at line ([0-9]+), column [0-9]+\)", re.DOTALL)
+_POSITION = late(r"(.*) \(at line ([0-9]+), column [0-9]+\)", re.DOTALL)
 
 
 def user_policy_path(platform: str, environ: Mapping[str, str], home: Path) -> Path | None:
@@ -65,6 +65,9 @@ def parse_policy(
         UsageError: something in it is wrong; the message has one line for each mistake.
     """
     import tomllib  # most runs have no file
+
+    from bulkfetch.policy.lines import find_lines
+    from bulkfetch.policy.sections import from_table
 
     try:
         table = tomllib.loads(text)

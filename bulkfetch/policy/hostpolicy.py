@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from bulkfetch.auth import Auth, Value
 from bulkfetch.config import MOST_PER_HOST, USER_AGENT, most_of
 from bulkfetch.refreshing import Renewer
+from bulkfetch.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClientCert:
     """A certificate that shows who we are."""
 
@@ -20,7 +20,7 @@ class ClientCert:
     password: Value | None = None  # of the key
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cookies:
     """Cookies to begin with."""
 
@@ -31,7 +31,7 @@ class Cookies:
 NO_COOKIES = Cookies()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Expiry:
     """What an answer looks like once a login has expired; all that is given must fit."""
 
@@ -40,7 +40,7 @@ class Expiry:
     content_type: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Login:
     """One request before the first of a host, whose cookies are kept for that host."""
 
@@ -50,7 +50,7 @@ class Login:
     expired_when: Expiry | None = None  # 401 and 403 are always taken so
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen
 class HostPolicy:
     """All that holds for a URL; the same object for all URLs that the same sections apply to."""
 
@@ -85,6 +85,9 @@ class HostPolicy:
     refresh_url: Renewer | None = None  # gives a new URL for one that has expired
     strict: bool = False
     allow_html: bool = False
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
     @property
     def most_per_host(self) -> int:

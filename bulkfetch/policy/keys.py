@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from bulkfetch.config import AUTO, USER_AGENT
 from bulkfetch.policy.credentials import (
     read_auth,
@@ -30,6 +28,7 @@ from bulkfetch.policy.values import (
     statuses,
     whole,
 )
+from bulkfetch.values import NamedTuple
 
 
 class Key(NamedTuple):
@@ -92,8 +91,6 @@ GROUPS: dict[str, dict[str, tuple[str, Reader]]] = {
         "idle": ("idle_timeout", read_bound),
     },
 }
-
-FIELD_TABLES = ("headers", "params")  # each name in them is merged by itself
 
 RUN_OPTIONS = frozenset({  # options of `get` that no host can have for itself
     "base_url", "deadline", "dest", "digest", "existing", "format", "fsync", "jobs", "layout", "manifest",

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bulkfetch.auth import Netrc
 from bulkfetch.config import FetchConfig
 from bulkfetch.models import NOTHING, Origin
-from bulkfetch.policy.explaining import Explained, explain
+from bulkfetch.policy.found import FIELD_TABLES, Found, PolicyFile
 from bulkfetch.policy.hostpolicy import NO_COOKIES, HostPolicy
-from bulkfetch.policy.keys import FIELD_TABLES
-from bulkfetch.policy.sections import Found, PolicyFile, from_table
 from bulkfetch.screening import MOST_BYTES
 from bulkfetch.urls import origin_of
+
+if TYPE_CHECKING:
+    from bulkfetch.policy.explaining import Explained
 
 # Policy keys that are also options of a run, and what holds them. `limit_rate` is not among them: as an
 # option it is for the whole run, in a section for one host; both hold.
@@ -28,7 +29,7 @@ _FROM_CONFIG = {
 }  # fmt: skip
 _DEFAULT, _BARE = FetchConfig(), HostPolicy()
 _UNTRUSTED = {"cookies": NO_COOKIES, "keep_cookies": False, "login": None}  # nothing overrides these
-_FIELDS = frozenset(HostPolicy.__dataclass_fields__).difference(FIELD_TABLES)
+_FIELDS = frozenset(HostPolicy.__match_args__).difference(FIELD_TABLES)
 _MOST_ORIGINS = 4096  # looked up and remembered
 
 Chosen = tuple[int, ...]  # indices of sections, the later ones winning
@@ -83,6 +84,8 @@ class Policies:
 
     def explain(self, url: str) -> list[Explained]:
         """Return every value that holds for a canonical URL, and where it comes from."""
+        from bulkfetch.policy.explaining import explain
+
         found = self._gather(self._choose(url))
         return [explain(key, found[key].value, found[key].where) for key in sorted(found)]
 
@@ -169,6 +172,8 @@ def _from_auth(config: FetchConfig) -> PolicyFile | None:
     """Return what the program says of single hosts by `FetchConfig.auth`."""
     if not config.auth:
         return None
+    from bulkfetch.policy.sections import from_table  # most runs read no policies
+
     # Any callable is an auth object to `requests`; in a table it would be what makes one.
     sections = {host: {"auth": partial(_same, auth)} for host, auth in config.auth.items()}
     return from_table({"host": sections}, "FetchConfig.auth")

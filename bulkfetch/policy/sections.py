@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from bulkfetch.errors import UsageError
-from bulkfetch.policy.keys import FIELD_TABLES, GROUPS, KEYS, RENAMED, RUN_OPTIONS
+from bulkfetch.policy.found import FIELD_TABLES, Found, PolicyFile, Section
+from bulkfetch.policy.keys import GROUPS, KEYS, RENAMED, RUN_OPTIONS
 from bulkfetch.policy.lines import KeyPath
 from bulkfetch.policy.patterns import Pattern, parse_pattern
 from bulkfetch.policy.scope import check_scope, read_field
@@ -18,31 +18,6 @@ from bulkfetch.secrets import LITERAL, Secret
 from bulkfetch.secrets import is_exposed as _is_exposed
 
 _NAMES = (*KEYS, *GROUPS, *FIELD_TABLES)
-
-
-class Found(NamedTuple):
-    """A value and where it was found."""
-
-    value: Any
-    where: str
-
-
-class Section(NamedTuple):
-    """What one section sets, by key; names in `headers` and `params` have keys of their own."""
-
-    title: str
-    pattern: Pattern | None  # None: [defaults]
-    values: Mapping[str, Found]
-    where: str
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyFile:
-    """One source of policies: a file, or a table given by the program."""
-
-    name: str
-    sections: tuple[Section, ...]  # from the least to the most specific
-    warnings: tuple[str, ...] = ()
 
 
 def from_table(

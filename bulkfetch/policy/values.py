@@ -12,12 +12,13 @@ from typing import Any
 
 from bulkfetch.auth import Value
 from bulkfetch.errors import UsageError
+from bulkfetch.expressions import late
 from bulkfetch.quantities import parse_duration, parse_rate, parse_size
 from bulkfetch.refreshing import Renewer, UrlCommand
 from bulkfetch.safetext import clean, sounds_secret
 from bulkfetch.secrets import Secret, is_secret_source
 
-TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
+TOKEN = late(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 _KINDS = {bool: "true or false", str: "text", int: "a whole number", float: "a number", list: "a list"}
 
 

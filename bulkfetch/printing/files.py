@@ -7,7 +7,6 @@ They are private (0600): a failures list holds URLs with their secrets, as it ha
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
@@ -18,11 +17,12 @@ from urllib.parse import quote
 from bulkfetch.asking import body_columns
 from bulkfetch.errors import UsageError
 from bulkfetch.events import Event, Finished, RunFinished
+from bulkfetch.expressions import late
 from bulkfetch.formatting import json_line
 from bulkfetch.models import Entry, Outcome, Status
 from bulkfetch.safetext import clean
 
-_NOT_IN_URL = re.compile(r"[\x00-\x20\x7f]")
+_NOT_IN_URL = late(r"[\x00-\x20\x7f]")
 
 
 class LineFile:

@@ -10,6 +10,7 @@ from string import Formatter
 from typing import Any
 
 from bulkfetch.errors import UsageError
+from bulkfetch.expressions import late
 from bulkfetch.formatting import json_line
 from bulkfetch.models import Outcome, Status
 from bulkfetch.safetext import clean
@@ -19,7 +20,7 @@ Render = Callable[[Outcome, str], str]  # outcome, what to put before a path -> 
 SHAPES = ("path", "url", "json")
 REPEATED = "listed before"  # the planner's reason where an earlier line has the file, perhaps not yet there
 _ESCAPES = {"t": "\t", "n": "\n", "0": "\0", "\\": "\\"}
-_ESCAPE = re.compile(r"\\(.?)", re.DOTALL)
+_ESCAPE = late(r"\\(.?)", re.DOTALL)
 _FIELDS: dict[str, Callable[[Outcome], Any]] = {
     "path": lambda outcome: outcome.path,
     "url": lambda outcome: outcome.url,

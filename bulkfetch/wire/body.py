@@ -6,6 +6,7 @@ import re
 from typing import Protocol
 
 from bulkfetch.errors import Truncated
+from bulkfetch.expressions import late
 from bulkfetch.models import Head
 from bulkfetch.wire.connection import Connection
 from bulkfetch.wire.head import has_no_body
@@ -16,8 +17,8 @@ _MOST_LINE = 4096  # bytes of a chunk-size line with its extensions
 _MOST_TRAILERS = 8192
 # RFC 9112 section 7.1; no grammar has spaces before the line break, but old servers pad the size with them.
 _FIRST = re.compile(rb"([0-9A-Fa-f]{1,32}+)[ \t]*+(?:;[^\r\n\0]{0,4096}+)?\r\n")
-_NEXT = re.compile(rb"\r\n" + _FIRST.pattern)
-_TRAILERS = re.compile(rb"(?:[^\n]*\n)*?\r?\n")
+_NEXT = late(rb"\r\n" + _FIRST.pattern)
+_TRAILERS = late(rb"(?:[^\n]*\n)*?\r?\n")
 _NOTHING = memoryview(b"")
 TAIL = 64 * 1024  # bytes that are always read, because only a read sees what follows the body (fault B04)
 
