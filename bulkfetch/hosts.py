@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from typing import NamedTuple
 
 from bulkfetch.allowance import Allowance
 from bulkfetch.models import Attempt, Failure, Origin, Task
@@ -12,7 +13,6 @@ from bulkfetch.pacing import Pacer
 from bulkfetch.retry import RetryPolicy
 from bulkfetch.spacing import find_next
 from bulkfetch.tuning import AutoLimit
-from bulkfetch.values import NamedTuple
 
 PROBE_AFTER = 5  # connect or DNS failures in a row after which one attempt at a time probes the host
 _GROW_AFTER = 20  # successes in a row for one more connection

@@ -23,11 +23,10 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from bulkfetch.errors import DestinationLocked, DiskFull, UsageError, from_os_error
 from bulkfetch.safetext import clean
-from bulkfetch.values import NamedTuple
 
 if sys.platform == "win32":
     import msvcrt

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from bulkfetch.values import NamedTuple, field, frozen
+from bulkfetch.values import field, frozen
 
 Gap = tuple[int, int]  # first byte, and the one after the last
 NOTHING: Mapping[str, Any] = MappingProxyType({})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from bulkfetch.errors import (
     LoginWanted,
     NotAuthorised,
@@ -13,7 +15,6 @@ from bulkfetch.errors import (
     TransferError,
 )
 from bulkfetch.models import NO_PART, Attempt, Head, Task
-from bulkfetch.values import NamedTuple
 
 BUSY = frozenset({429, 503})
 PASSING = frozenset({408, 425, 500, 502, 504, 522, 524})

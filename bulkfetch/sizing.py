@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 from bulkfetch.config import FetchConfig
 from bulkfetch.engine import Report, ThreadEngine, Worker, one_by_one
@@ -24,7 +25,6 @@ from bulkfetch.store import LocalStore
 from bulkfetch.transfer import Context, Gate
 from bulkfetch.transfer.measuring import HEAD, measure
 from bulkfetch.urls import origin_of
-from bulkfetch.values import NamedTuple
 from bulkfetch.watchdog import Watchdog
 
 _AT_ONCE = 64  # tasks read before what may start is started

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ssl
 import threading
 from pathlib import Path
+from typing import NamedTuple
 
 from bulkfetch.auth import text_of
 from bulkfetch.errors import CredentialsMissing, TlsFailed, UsageError
 from bulkfetch.extras import load_extra
 from bulkfetch.policy import ClientCert, HostPolicy
-from bulkfetch.values import NamedTuple
 
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 

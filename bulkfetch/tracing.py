@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from bulkfetch.values import NamedTuple
 from bulkfetch.watchdog import Lease
 
 _PHASES = (("connecting to ", "connect"), ("the answer's head", "head"), ("body", "body"))

@@ -6,8 +6,7 @@ Pure: times are monotonic seconds and arguments; whoever owns an object is alone
 from __future__ import annotations
 
 from math import ceil
-
-from bulkfetch.values import NamedTuple
+from typing import NamedTuple
 
 _UNIT = 64 * 1024  # bytes that weigh as much as one more request
 _DEMAND = 0.75  # of the limit; what is not used says nothing about it

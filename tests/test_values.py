@@ -6,12 +6,11 @@ import copy
 import dataclasses
 import inspect
 import pickle
-import typing
 from typing import Any, ClassVar
 
 import pytest
 
-from bulkfetch.values import NamedTuple, defaults_of, field, frozen
+from bulkfetch.values import defaults_of, field, frozen
 
 
 @frozen
@@ -198,47 +197,3 @@ def test_a_dataclass_may_be_made_of_it():
 
 def test_plain_defaults_are_told():
     assert defaults_of(Point) == {"y": 2, "secret": "hidden"}
-
-
-class Pair(NamedTuple):
-    """Two of a kind."""
-
-    left: int
-    right: int | None = None
-
-    @property
-    def width(self) -> int:
-        """How far apart they are."""
-        return (self.right or 0) - self.left
-
-    def __str__(self) -> str:
-        return f"{self.left}..{self.right}"
-
-
-class ModelPair(typing.NamedTuple):
-    """Two of a kind."""
-
-    left: int
-    right: int | None = None
-
-
-def test_a_named_tuple_is_what_the_one_of_typing_is():
-    assert Pair(1) == ModelPair(1) == (1, None)
-    assert repr(Pair(1, 2)) == repr(ModelPair(1, 2)).replace("Model", "")
-    assert Pair._field_defaults == ModelPair._field_defaults
-    assert Pair._fields == Pair.__match_args__ == ModelPair._fields
-    assert Pair.__doc__ == ModelPair.__doc__
-    assert (Pair.__module__, Pair.__qualname__, Pair.__mro__[1:]) == (__name__, "Pair", ModelPair.__mro__[1:])
-    assert typing.get_type_hints(Pair) == typing.get_type_hints(ModelPair)
-    taken = [inspect.signature(cls).parameters.values() for cls in (Pair, ModelPair)]
-    assert [(one.name, one.default) for one in taken[0]] == [(one.name, one.default) for one in taken[1]]
-
-
-def test_a_named_tuple_has_its_own_methods_and_pickles():
-    assert Pair(1, 4).width == 3
-    assert str(Pair(1, 4)) == "1..4"
-    assert pickle.loads(pickle.dumps(Pair(1, 4)))._replace(left=2) == (2, 4)
-    with pytest.raises(AttributeError):
-        Pair(1).left = 2
-    with pytest.raises(TypeError, match="left"):
-        Pair()

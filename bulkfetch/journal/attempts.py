@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from bulkfetch.journal.database import Database
 from bulkfetch.safetext import redact, redact_url
-from bulkfetch.values import NamedTuple
 
 MOST = 30  # attempts of an entry that are kept of a run
 _RUNS = 20  # whose attempts are kept

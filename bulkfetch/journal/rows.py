@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from bulkfetch.checksums import is_hex_digest
 from bulkfetch.errors import UnsafePath
 from bulkfetch.expressions import late
 from bulkfetch.models import Entry, Gap, PartInfo, Status
 from bulkfetch.naming import checked_path
-from bulkfetch.values import NamedTuple
 
 KEY_SIZE = 16  # bytes
 _FACTS = 11  # columns of a row, before what else a query selects

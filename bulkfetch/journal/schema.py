@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-
-from bulkfetch.values import NamedTuple
+from typing import NamedTuple
 
 VERSION = 1
 APPLICATION_ID = 0x62756C6B  # "bulk": tells a journal from another program's database

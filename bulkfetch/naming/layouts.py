@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 from string import Formatter
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from bulkfetch.errors import LineError, UnsafePath, UsageError
@@ -14,7 +15,7 @@ from bulkfetch.models import Entry
 from bulkfetch.naming.paths import SUFFIX_ROOM, bounded_path, checked_path, collision_key
 from bulkfetch.naming.segments import PLAIN, check_segment, clean_segment, is_reserved, split_ext
 from bulkfetch.safetext import has_secret
-from bulkfetch.values import NamedTuple, frozen
+from bulkfetch.values import frozen
 
 FIELDS = ("host", "port", "scheme", "path", "dir", "name", "stem", "ext", "index", "sha256")
 _FOLDERS = frozenset({"path", "dir"})  # their "/" separates, everyone else's does not

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from bulkfetch.quantities import show_duration, show_rate, show_size
 from bulkfetch.refreshing import UrlCommand
 from bulkfetch.safetext import clean, redact
 from bulkfetch.secrets import Secret
-from bulkfetch.values import NamedTuple
 
 
 class Explained(NamedTuple):

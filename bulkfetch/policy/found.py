@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bulkfetch.values import NamedTuple, frozen
+from bulkfetch.values import frozen
 
 if TYPE_CHECKING:  # only who has policies needs it
     from bulkfetch.policy.patterns import Pattern

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from bulkfetch.config import AUTO, USER_AGENT
 from bulkfetch.policy.credentials import (
     read_auth,
@@ -28,7 +30,6 @@ from bulkfetch.policy.values import (
     statuses,
     whole,
 )
-from bulkfetch.values import NamedTuple
 
 
 class Key(NamedTuple):

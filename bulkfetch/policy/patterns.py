@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from bulkfetch.errors import LineError
 from bulkfetch.expressions import late
 from bulkfetch.models import Origin
 from bulkfetch.urls import origin_of, parse_url
-from bulkfetch.values import NamedTuple
 
 _PARTS = late(
     r"(?:(?P<scheme>https?)://)?(?P<star>\*\.)?(?P<host>\[[^\]]*\]|[^:/\[\]*?#@]+)"

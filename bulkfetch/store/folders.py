@@ -8,10 +8,10 @@ import os
 import threading
 import weakref
 from pathlib import Path
+from typing import NamedTuple
 
 from bulkfetch.errors import PathRefused
 from bulkfetch.safetext import clean
-from bulkfetch.values import NamedTuple
 
 HAS_HANDLES = {os.open, os.rename, os.mkdir, os.stat, os.unlink} <= os.supports_dir_fd
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
