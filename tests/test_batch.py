@@ -206,17 +206,6 @@ def test_b04_b05_what_follows_an_answer_is_not_taken_for_the_next_file(server, m
     assert_whole(attempts, paths)
 
 
-@pytest.mark.parametrize("first", [{"raw": [b"SSH-2.0-x\r\n"], "keep_alive": True}, {"raw": [b"x\0y\n\n"]}])
-def test_b05_what_is_no_answer_to_a_request_sent_ahead_is_asked_for_again(server, make, first):
-    paths = serve(server, 3)
-    server.add("/1", body=DATA + b"/1", first=[first])
-    attempts = make()
-    ended, _ = attempts.run_all(server, paths)
-    assert [bool(attempt.done) for attempt in ended] == [True] * 3
-    assert asked(server) == ["/0", "/1", "/1", "/2"]
-    assert_whole(attempts, paths)
-
-
 @pytest.mark.parametrize("status", [404, 503, 302])
 def test_after_an_answer_that_is_no_file_nothing_was_asked_for_ahead(server, make, status):
     paths = serve(server)

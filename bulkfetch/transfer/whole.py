@@ -29,8 +29,11 @@ def store_whole(task: Task, context: Context, reply: Reply, url: str, asked: flo
     """
     if task.part.token or task.share is not None or task.replace or context.config.fsync:
         return None
-    head, data = own(reply.head, task, url), reply.peek_whole()
-    if data is None or not may_store(task, head, len(data), context):
+    head = own(reply.head, task, url)
+    if not head.length or not may_store(task, head, head.length, context):
+        return None
+    data = reply.peek_whole()
+    if data is None:
         return None
     done = store(task, head, data, asked, context)
     if done is not None:

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable
 
-from bulkfetch.errors import ConnectionLost, NotHttp, ProtocolViolation, TransferError
+from bulkfetch.errors import ConnectionLost, TransferError
 from bulkfetch.models import Head
 from bulkfetch.watchdog import Lease
 from bulkfetch.wire.connection import Connection
@@ -34,8 +34,6 @@ class Lane:
         self._connection: Connection | None = None
         self._answer: Answer | None = None
         self._error: TransferError | None = None  # what `open` raises
-        self._url = ""  # of the present request
-        self._was_ahead = False  # `go_on` has sent it
         self._is_free = False  # nothing is under way on the connection, and it may serve again
         self.ahead = ""  # URL that `go_on` has asked for
         self._sent = 0.0  # monotonic time of that
@@ -44,10 +42,8 @@ class Lane:
     def ask(self, url: str) -> None:
         """Have the request for `url` under way, where it is not yet; `open` raises what goes wrong."""
         self._answer = self._error = None
-        self._url = url
-        self._was_ahead = self._connection is not None and self.ahead == url
         try:
-            if self._connection is not None and self._was_ahead:
+            if self._connection is not None and self.ahead == url:
                 self.started, self.ahead = self._sent, ""
                 self._pool.go_on(self._connection)
                 return
@@ -69,7 +65,8 @@ class Lane:
             return None
         head = answer.head
         size = head.length
-        if head.status != 200 or not size or size > _MOST or answer.cookies:
+        says_more = answer.cookies or head.rate_limit is not None  # which counts before more is asked for
+        if head.status != 200 or not size or size > _MOST or says_more:
             return None
         if connection.end - connection.start < size:
             self._wait(connection, size)
@@ -96,14 +93,11 @@ class Lane:
     def open(self) -> Reply:
         """Hand out the present answer, to be read as it comes, or raise why there is none."""
         connection, self._connection = self._connection, None
-        answer, error = self._answer, self._error
+        answer = self._answer
         if answer is None or connection is None:
             if connection is not None:
                 self._pool.drop(connection)
-            if not (self._was_ahead and isinstance(error, NotHttp | ProtocolViolation)):
-                raise error or ConnectionLost("the connection was given up")
-            # It came too soon to be ours: more than had been declared of the last body (faults B04, B05).
-            answer, connection = self._pool.ask(self._template.render(self._url, {}), self._lease)
+            raise self._error or ConnectionLost("the connection was given up")
         if self.ahead:
             answer, self.ahead = answer._replace(keeps=False), ""
         self._lease.stream()
