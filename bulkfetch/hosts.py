@@ -16,7 +16,8 @@ from bulkfetch.tuning import AutoLimit
 
 PROBE_AFTER = 5  # connect or DNS failures in a row after which one attempt at a time probes the host
 _GROW_AFTER = 20  # successes in a row for one more connection
-_BATCH_SECONDS = 0.02  # how long tasks may wait behind one another on a connection
+_BATCH_SECONDS = 0.25  # how long tasks may wait behind one another on a connection
+_AT_ONCE = 0.01  # seconds in which a host answers at once
 _PACE_OVER = 8  # attempts over which the pace is smoothed
 _SMALL = 256 * 1024  # bytes; what is declared larger gets a worker to itself
 _SHRINK_EVERY = 1.0  # seconds; answers to requests already under way count once
@@ -131,9 +132,9 @@ class HostSlot:
         """Hand out tasks that can follow another on its connection: small ones of a host that answers fast.
 
         A batch costs one hand-over between threads instead of one a file; it takes a moment at the most,
-        and leaves enough for the other connections.
+        and leaves enough for the other connections, which all end together.
         """
-        most = min(most, len(self.ready) // max(1, self.limit))
+        most = min(most, len(self.ready) // max(1, 2 * self.limit))
         if self.allowance is not None or self.spacing or self.pace <= 0 or self.misses or self.throttles:
             return []
         batch: list[Task] = []
@@ -141,6 +142,11 @@ class HostSlot:
         while len(batch) < room and _is_small(self.ready[0]):
             batch.append(self.ready.popleft())
         return batch
+
+    @property
+    def answers_at_once(self) -> bool:
+        """Say whether its answers take next to no time."""
+        return 0.0 < self.pace <= _AT_ONCE
 
     def _most(self) -> int:
         """Return the connections allowed to a host that has refused nothing."""

@@ -245,8 +245,9 @@ class Run:
                 self._is_short = False
                 return
             batch = [task, *self._scheduler.take_along(task, _BATCH)]
-            self._comes_at_once = len(batch) > 1
-            self._engine.submit([self._started(each, now) for each in batch])
+            self._comes_at_once = len(batch) > 1 and self._scheduler.answers_at_once(task)
+            started = [self._started(each, now) for each in batch]
+            self._engine.submit(started, at_once=self._comes_at_once)
         self._is_full, self._is_short = True, self._scheduler.has_next()
 
     def _started(self, task: Task, now: float) -> Task:

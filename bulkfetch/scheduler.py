@@ -161,6 +161,10 @@ class Scheduler:
         self.queued -= len(batch)
         return batch
 
+    def answers_at_once(self, task: Task) -> bool:
+        """Say whether the host of `task`, just taken, does."""
+        return self._slots[task.origin].answers_at_once
+
     def give_back(self, tasks: Sequence[Task], now: float) -> None:
         """Take back tasks that were not started; they are the next ones again."""
         for task in reversed(tasks):

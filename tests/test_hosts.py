@@ -151,16 +151,26 @@ def task_of(size=None):
     ("seconds", "waiting", "most", "along"),
     [
         (0.001, 800, 16, 15),
-        (0.001, 80, 16, 9),
+        (0.001, 80, 16, 4),
         (0.001, 8, 16, 0),
-        (0.005, 800, 16, 3),
-        (0.02, 800, 16, 0),
+        (0.022, 800, 16, 10),
+        (0.06, 800, 16, 3),
+        (0.15, 800, 16, 0),
         (5.0, 800, 16, 0),
         (0.0, 800, 16, 0),
     ],
-    ids=["fast", "shared among connections", "few wait", "not so fast", "slow", "very slow", "not known"],
+    ids=[
+        "fast",
+        "shared among connections",
+        "few wait",
+        "not so fast",
+        "far away",
+        "slow",
+        "very slow",
+        "not known",
+    ],
 )
-def test_small_files_of_a_fast_host_ride_along(slot, seconds, waiting, most, along):
+def test_small_files_of_a_host_ride_along(slot, seconds, waiting, most, along):
     slot.ready.extend([TASK] * waiting)
     slot.succeed(seconds)
     assert len(slot.ride_along(most)) == along
@@ -170,8 +180,14 @@ def test_small_files_of_a_fast_host_ride_along(slot, seconds, waiting, most, alo
 def test_one_slow_answer_does_not_end_the_batches(slot):
     slot.ready.extend([TASK] * 800)
     slot.succeed(0.001)
-    slot.succeed(0.009)
-    assert len(slot.ride_along(16)) == 9
+    slot.succeed(0.1)
+    assert len(slot.ride_along(16)) == 15
+
+
+@pytest.mark.parametrize(("seconds", "at_once"), [(0.0, False), (0.001, True), (0.05, False)])
+def test_what_answers_at_once_is_known_once_it_has_answered(slot, seconds, at_once):
+    slot.succeed(seconds)
+    assert slot.answers_at_once is at_once
 
 
 def test_only_small_files_ride_along(slot):

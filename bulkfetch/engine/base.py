@@ -26,8 +26,11 @@ Tell = Callable[[Report], None]  # called from any thread
 class Engine(Protocol):
     """Runs batches of attempts, each batch on one worker, and reports every attempt."""
 
-    def submit(self, batch: Sequence[Task]) -> None:
-        """Start the attempts as soon as a worker is free; one that fails ends its batch."""
+    def submit(self, batch: Sequence[Task], *, at_once: bool = False) -> None:
+        """Start the attempts as soon as a worker is free; one that fails ends its batch.
+
+        `at_once`: they are several small files of a host that answers at once.
+        """
 
     def most_small(self, now: float, waiting: int) -> int:
         """Return how many batches of small files that come at once are worth having under way.

@@ -77,9 +77,9 @@ class ProcessEngine:
         self._is_worth_it = self._is_asked
         self._is_over = False  # no process is started any more
 
-    def submit(self, batch: Sequence[Task]) -> None:
+    def submit(self, batch: Sequence[Task], *, at_once: bool = False) -> None:
         """Start the attempts as soon as a worker is free; one that fails ends its batch."""
-        process = self._choose(batch) if len(batch) > 1 else None
+        process = self._choose(batch) if at_once else None
         if process is None or not process.send(batch):
             self._threads.submit(batch)
 

@@ -15,7 +15,7 @@ class SerialEngine:
         self._worker = worker
         self._tell = tell
 
-    def submit(self, batch: Sequence[Task]) -> None:
+    def submit(self, batch: Sequence[Task], *, at_once: bool = False) -> None:
         """Run the attempts and report them."""
         run_batch(batch, self._worker, self._tell)
 

@@ -30,7 +30,7 @@ class ThreadEngine:
         self._crowd = Crowd(jobs)
         self._lock = threading.Lock()  # guards _live against a batch that comes as a loop ends
 
-    def submit(self, batch: Sequence[Task]) -> None:
+    def submit(self, batch: Sequence[Task], *, at_once: bool = False) -> None:
         """Hand a batch to the next free worker; each of the first batches brings a worker with it."""
         with self._lock:
             self._batches.put(batch)
