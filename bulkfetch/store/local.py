@@ -8,7 +8,7 @@ import itertools
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from bulkfetch.config import FetchConfig
@@ -165,27 +165,22 @@ class LocalStore:
                         removed += 1
         return removed
 
-    def put(
-        self,
-        key: bytes,
-        data: memoryview,
-        path: str,
-        *,
-        mtime: float | None,
-        written: Callable[[], None] | None = None,
-    ) -> int | None:
+    def can_put(self, path: str) -> bool:
+        """Say whether `put` is worth trying."""
+        return _PUTS and path.rpartition("/")[0] not in self._apart
+
+    def put(self, key: bytes, data: memoryview, path: str, *, mtime: float | None) -> int | None:
         """Store a small file in one go and return its modification time in nanoseconds.
 
         None, and nothing is left, where its name is not simply free or the file system has no links: that
-        takes the long way from `new_part` to `commit`, which says why. `written` is called in between, when
-        the bytes are in a file.
+        takes the long way from `new_part` to `commit`, which says why.
 
         Raises:
             DiskFailed: the bytes could not be written.
         """
-        parent, _, name = path.rpartition("/")
-        if not _PUTS or parent in self._apart:
+        if not self.can_put(path):
             return None
+        parent, _, name = path.rpartition("/")
         parts = self._parts or self._parts_folder()
         source = parts.prefix + _part_file(key, self._new_token())
         try:
@@ -196,8 +191,6 @@ class LocalStore:
             _remove(parts, source)
             raise self._failure(exc, path) from exc
         try:
-            if written is not None and mtime_ns is not None:
-                written()
             with self._folders.below(parent) as folder:
                 if mtime_ns is not None:  # a link, unlike a rename, refuses a name that is taken
                     os.link(source, folder.prefix + name, src_dir_fd=parts.fd, dst_dir_fd=folder.fd)

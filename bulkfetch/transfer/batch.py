@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from functools import partial
 from itertools import zip_longest
 
 from bulkfetch import errors
@@ -66,6 +65,6 @@ def _store(task: Task, following: Task | None, lane: Lane, context: Context) -> 
     head, data = found
     if not may_store(task, head, len(data), context):
         return None
-    ahead = following.url if following is not None and _is_short(following, context) else ""
-    asked = time.time() - (time.monotonic() - lane.started)
-    return store(task, head, data, asked, context, partial(lane.go_on, ahead))
+    may_go_on = following is not None and context.store.can_put(task.path) and _is_short(following, context)
+    lane.go_on(following.url if following is not None and may_go_on else "")
+    return store(task, head, data, time.time() - (time.monotonic() - lane.started), context)

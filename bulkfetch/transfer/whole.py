@@ -6,8 +6,6 @@ One look and one step store them. Whatever is not as it should be, or not usual,
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from bulkfetch import checksums
 from bulkfetch.exchange import Reply
 from bulkfetch.freshness import fresh_until
@@ -51,20 +49,10 @@ def may_store(task: Task, head: Head, size: int, context: Context) -> bool:
     return isinstance(context.buckets.choose(task.origin, policy.limit_rate), NoLimit)
 
 
-def store(
-    task: Task,
-    head: Head,
-    data: memoryview,
-    asked: float,
-    context: Context,
-    written: Callable[[], None] | None = None,
-) -> Done | None:
+def store(task: Task, head: Head, data: memoryview, asked: float, context: Context) -> Done | None:
     """Check a body's digests and make it the task's file; None, with nothing stored, where that fails.
 
-    Args:
-        task, head, data, context: what came, for what and with what.
-        asked: Unix time of the request.
-        written: called before the file gets its name.
+    `asked` is the Unix time of the request.
 
     Raises:
         DiskFailed: the bytes could not be written.
@@ -76,7 +64,7 @@ def store(
             return None
     context.lease.check()
     modified = date_worth_setting(head.last_modified)
-    mtime_ns = context.store.put(task.key, data, task.path, mtime=modified, written=written)
+    mtime_ns = context.store.put(task.key, data, task.path, mtime=modified)
     if mtime_ns is None:
         return None
     until = fresh_until(head, asked) if head.lifetime else None
