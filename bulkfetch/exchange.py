@@ -59,7 +59,6 @@ class _Way(NamedTuple):
     is_plain: bool  # our own connections can do it
     applied: Applied | None = None  # what is added to each; None: nothing
     is_bare: bool = False  # any process can send them: nothing of the host's own goes with them
-    is_direct: bool = False  # both
 
 
 class Exchange:
@@ -153,8 +152,7 @@ class Exchange:
 
     def is_direct(self, origin: Origin, url: str) -> bool:
         """Say whether a plain GET there is bare, and travels over our own connections."""
-        way = self._way(origin, self._policies.for_url(url))
-        return way.is_direct and origin not in self._with_cookies and not is_replaced()
+        return self.is_bare(origin, url) and self._way(origin, self._policies.for_url(url)).is_plain
 
     def keep_cookies(self, origin: Origin, url: str, values: Sequence[str]) -> None:
         """Send cookies that the answer from `url` has set with what is asked there from now on."""
@@ -174,8 +172,10 @@ class Exchange:
 
     def is_bare(self, origin: Origin, url: str) -> bool:
         """Say whether a plain GET there carries nothing but its URL and the fields of all requests."""
-        way = self._way(origin, self._policies.for_url(url))
-        return way.is_bare and origin not in self._with_cookies and not is_replaced()
+        policy = self._policies.for_url(url)
+        if not _is_bare(policy) or origin in self._with_cookies:  # what goes with it need not be known here
+            return False
+        return self._way(origin, policy).is_bare and not is_replaced()
 
     def drop_idle(self, origin: Origin) -> None:
         """Close our own idle connections to an origin."""
@@ -214,9 +214,13 @@ class Exchange:
         asks_more = policy.login is not None or policy.cookies != NO_COOKIES or policy.verify == "system"
         if asks_more or route_through(origin, policy, self._config):
             return _Way(is_plain=False)
-        is_bare = not (policy.headers or policy.params or policy.auth)
+        is_bare = _is_bare(policy)
         is_plain = policy.transport != "requests"
         if is_bare or not is_plain:
-            return _Way(is_plain, is_bare=is_bare, is_direct=is_plain)
+            return _Way(is_plain, is_bare=is_bare)
         applied = self._by_requests().applied(origin, policy)
         return _Way(is_plain=applied.auth is None, applied=applied)
+
+
+def _is_bare(policy: HostPolicy) -> bool:
+    return not (policy.headers or policy.params or policy.auth)

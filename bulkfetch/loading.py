@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # it loads what is put off here
 
 # Of the standard library: what others import at once and a run rarely uses.
 RARE = ("csv", "secrets", "selectors", "shlex", "textwrap", "tokenize", "traceback")
-_LOADING = threading.RLock()  # guards the loader of each
+_AT_HAND = frozenset({"__class__", "__dict__", "__name__", "__spec__"})  # an `import` alone asks for these
 
 
 class _Later(ModuleType):
@@ -25,14 +25,14 @@ class _Later(ModuleType):
     `importlib.util.LazyLoader` makes such too, but before 3.12 it loads them at the next `import` already.
     """
 
-    _loader: Loader | None
-
-    def __getattr__(self, name: str) -> Any:
-        with _LOADING:  # who comes second waits until it is whole
-            loader = vars(self).pop("_loader", None)
-            if loader is not None:
-                loader.exec_module(self)
-                self.__class__ = ModuleType  # type: ignore[assignment]
+    def __getattribute__(self, name: str) -> Any:
+        if name not in _AT_HAND:
+            space = vars(self)
+            with space["_lock"]:  # who comes second waits until it is whole
+                loader: Loader | None = space.pop("_loader", None)
+                if loader is not None:
+                    loader.exec_module(self)
+                    self.__class__ = ModuleType  # type: ignore[assignment]
         return ModuleType.__getattribute__(self, name)
 
 
@@ -42,7 +42,7 @@ def put_off(*names: str) -> None:
         spec = None if name in sys.modules else find_spec(name)
         if spec is not None and spec.loader is not None:
             module = _Later(name)
-            vars(module).update(vars(module_from_spec(spec)), _loader=spec.loader)
+            vars(module).update(vars(module_from_spec(spec)), _loader=spec.loader, _lock=threading.RLock())
             sys.modules[name] = module
 
 

@@ -21,6 +21,11 @@ class _Field(NamedTuple):
     factory: Any = _MISSING
     repr: bool = True
 
+    @property
+    def is_optional(self) -> bool:
+        """Whether a value can be made without it."""
+        return self.default is not _MISSING or self.factory is not _MISSING
+
 
 def field(
     *, default: Any = _MISSING, default_factory: Callable[[], Any] = _MISSING, repr: bool = True
@@ -39,9 +44,13 @@ def frozen(cls: type[_T]) -> type[_T]:
         if not kind.startswith("ClassVar")
     }
     fields: dict[str, _Field] = {**_inherited(cls), **own}
+    optional = [one.is_optional for one in fields.values()]
+    if sorted(optional) != optional:
+        raise TypeError(f"a field of {cls.__name__} without a default follows one that has one")
     space.update(__slots__=tuple(own), __match_args__=tuple(fields), __value_fields__=fields)
     kind: Any = type(cls)
     made = kind(cls.__name__, cls.__bases__, {**_methods(tuple(fields), fields), **space})
+    made.__qualname__ = cls.__qualname__
     made.__init__ = _LateInit(made, fields)
     return made  # type: ignore[no-any-return]
 
@@ -107,18 +116,30 @@ def _methods(names: tuple[str, ...], fields: dict[str, _Field]) -> dict[str, Any
         return hash(read(self))
 
     def __getstate__(self: Any) -> list[Any]:
-        return list(read(self))
+        return [getattr(self, name) for name in _all_names(self, names)]
 
     def __setstate__(self: Any, state: list[Any]) -> None:
-        for name, known in zip(names, state, strict=True):
+        for name, known in zip(_all_names(self, names), state, strict=True):
             object.__setattr__(self, name, known)
 
-    ours = (__repr__, __eq__, __hash__, __getstate__, __setstate__, _refuse_change, _refuse_loss)
+    ours = (__repr__, __eq__, __hash__, __getstate__, __setstate__, _replace, _refuse_change, _refuse_loss)
     return {
         **{method.__name__: method for method in ours},
         _FIELDS: _AsDataclass(_FIELDS),
         _PARAMS: _AsDataclass(_PARAMS),
     }
+
+
+def _all_names(self: Any, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the fields of a value, also where a dataclass made of its class has more of them."""
+    more = vars(type(self)).get(_FIELDS)
+    return tuple(more) if isinstance(more, dict) else names
+
+
+def _replace(self: Any, **changes: Any) -> Any:
+    from dataclasses import replace
+
+    return replace(self, **changes)
 
 
 def _refuse_change(self: Any, name: str, _new: Any) -> None:
@@ -129,6 +150,7 @@ def _refuse_loss(self: Any, name: str) -> None:
     raise _refusal(f"cannot delete field {name!r}")
 
 
+_replace.__name__ = "__replace__"  # for copy.replace of Python 3.13
 _refuse_change.__name__, _refuse_loss.__name__ = "__setattr__", "__delattr__"
 
 
@@ -168,7 +190,7 @@ def _make_init(cls: Any, fields: dict[str, _Field]) -> Any:
         lines.append(" self.__post_init__()")
     exec("\n".join(lines), known)  # our own text
     made = known["__init__"]
-    made.__defaults__ = tuple(one.default for one in fields.values() if one != _Field())
+    made.__defaults__ = tuple(one.default for one in fields.values() if one.is_optional)
     made.__qualname__ = f"{cls.__qualname__}.__init__"
     return made
 

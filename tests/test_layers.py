@@ -20,7 +20,7 @@ LAYERS: dict[str, float] = {
     # frozen values; what is known to be secret
     "_version": 0, "masking": 0, "models": 0,
     # exceptions; text made safe; fields that tell a limit; the usual task
-    "errors": 1, "freshness": 1, "plain": 1, "ratelimit": 1, "safetext": 1,
+    "errors": 1, "fresh": 1, "freshness": 1, "ratelimit": 1, "safetext": 1,
     # pure: text to value and back
     "addresses": 2, "checksums": 2, "codings": 2, "extras": 2, "formatting": 2, "headers": 2, "naming": 2,
     "asking": 2, "quantities": 2, "settings": 2.5, "urls": 2,

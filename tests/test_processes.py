@@ -24,8 +24,8 @@ from bulkfetch.config import FetchConfig
 from bulkfetch.engine.messages import pack_attempt, pack_task, unpack_attempt, unpack_task
 from bulkfetch.engine.processes import count_processes
 from bulkfetch.exchange import Exchange
+from bulkfetch.fresh import is_fresh
 from bulkfetch.models import Attempt, Check, Done, Entry, Failure, Origin, Request, Task
-from bulkfetch.plain import is_fresh
 from bulkfetch.policy import Policies
 from bulkfetch.tuning import Overlap
 

@@ -51,7 +51,10 @@ def one_by_one(attempt: Callable[[Task], Attempt]) -> Worker:
 
 
 def run_batch(batch: Sequence[Task], worker: Worker, tell: Tell) -> None:
-    """Make one attempt at each task in turn; what follows a failure is handed back unstarted."""
+    """Make one attempt at each task in turn.
+
+    What follows a failure, or an answer that tells a limit, is handed back unstarted.
+    """
     last = len(batch) - 1
     attempts = worker(batch)
     for i, task in enumerate(batch):
@@ -60,7 +63,7 @@ def run_batch(batch: Sequence[Task], worker: Worker, tell: Tell) -> None:
         except BaseException as exc:  # noqa: BLE001 - SystemExit and MemoryError too: the worker goes on
             # Whatever escapes an attempt must not take the task with it (fault P12).
             attempt = Attempt(task.attempt, failure=to_failure(exc), url=task.url)
-        ends = i == last or attempt.failure is not None
+        ends = i == last or attempt.failure is not None or attempt.rate_limit is not None
         tell(Report(task, attempt, ends, tuple(batch[i + 1 :]) if ends else ()))
         if ends:
             return

@@ -11,8 +11,8 @@ import os
 import struct
 from typing import Any
 
+from bulkfetch.fresh import FRESH, whole_attempt
 from bulkfetch.models import Attempt, Done, Entry, Origin, Task
-from bulkfetch.plain import FRESH, whole_attempt
 
 STOP = "stop"  # to a process: nothing more is to be done
 # From a process; what a frame begins with.

@@ -13,8 +13,8 @@ from bulkfetch.config import AUTO, FetchConfig
 from bulkfetch.engine.base import Tell
 from bulkfetch.engine.threads import ThreadEngine
 from bulkfetch.exchange import Exchange
+from bulkfetch.fresh import is_fresh
 from bulkfetch.models import Task
-from bulkfetch.plain import is_fresh
 from bulkfetch.policy import Policies
 
 if TYPE_CHECKING:

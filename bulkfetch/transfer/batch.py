@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
 from bulkfetch import errors
+from bulkfetch.fresh import is_fresh, whole_attempt
 from bulkfetch.models import Attempt, Done, Failure, Task
-from bulkfetch.plain import is_fresh, whole_attempt
 from bulkfetch.transfer.attempt import begin, run_attempt
 from bulkfetch.transfer.context import Context
 from bulkfetch.transfer.whole import may_store, store
@@ -21,10 +21,13 @@ def run_attempts(batch: Sequence[Task], context: Context) -> Iterator[Attempt]:
     try:
         for task, following in zip_longest(batch, batch[1:]):
             if lane.ahead or _is_short(task, context):
-                yield _go(task, following, lane, context)
+                attempt = _go(task, following, lane, context)
             else:
                 lane.close()
-                yield run_attempt(task, context)
+                attempt = run_attempt(task, context)
+            if following is None or attempt.failure is not None:
+                lane.close()  # before another worker hears that the slot is free
+            yield attempt
     finally:
         lane.close()
 
@@ -34,7 +37,10 @@ def _is_short(task: Task, context: Context) -> bool:
     config = context.config
     if config.headers or config.fsync or context.gate is not None or context.lease.traced:
         return False
-    return is_fresh(task) and context.exchange.is_direct(task.origin, task.url)
+    try:
+        return is_fresh(task) and context.exchange.is_direct(task.origin, task.url)
+    except errors.BulkfetchError:  # told when it is the task's turn
+        return False
 
 
 def _go(task: Task, following: Task | None, lane: Lane, context: Context) -> Attempt:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from bulkfetch.errors import ConnectionLost, ProtocolViolation
+from bulkfetch.errors import ConnectionLost, ProtocolViolation, TlsFailed, TransferError
 from bulkfetch.watchdog import Lease
 from bulkfetch.wire.buffers import SIZE
 from bulkfetch.wire.head import MOST_BYTES, Answer, check_begin, find_end, parse_answer, read_common
@@ -31,6 +31,7 @@ class Connection:
         "_pending",
         "_readable",
         "_view",
+        "broken",
         "data",
         "end",
         "idle_since",
@@ -47,6 +48,7 @@ class Connection:
         self.idle_since = 0.0  # monotonic time since which it is in a pool
         self.start = self.end = 0  # what is left in `data`
         self.is_over = False  # its end has been read; under TLS the socket may learn of it later
+        self.broken: TransferError | None = None  # why nothing more will come
         self._idle_seconds = idle_seconds
         self._lent = _NOTHING
         self._readable = _make_look(sock)
@@ -122,6 +124,8 @@ class Connection:
 
     def fill(self) -> int:
         """Wait for bytes and return how many came, 0 at the end; the lease's present phase is the bound."""
+        if self.broken is not None:
+            raise self.broken
         if self.start == self.end:
             self.start = self.end = 0
         elif self.end == SIZE:
@@ -130,7 +134,8 @@ class Connection:
             count = self.sock.recv_into(self._view[self.end :] if self.end else self._view, SIZE - self.end)
         except OSError as exc:
             self.lease.check()
-            raise map_error(exc) from exc
+            self.broken = map_error(exc)
+            raise self.broken from exc
         if not count:
             self.is_over = True
             self.lease.check()  # a shut socket looks like a clean end (fault C14)
@@ -140,7 +145,11 @@ class Connection:
     def fill_body(self) -> int:
         """Wait for bytes no longer than the idle time-out; return how many came, 0 at the end."""
         self.lease.bound = time.monotonic() + self._idle_seconds
-        count = self.fill()
+        try:
+            count = self.fill()
+        except TlsFailed as exc:  # whom it leads to was settled long ago
+            self.broken = ConnectionLost(str(exc))
+            raise self.broken from exc
         self.lease.bound = _FOREVER
         return count
 

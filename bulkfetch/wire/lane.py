@@ -68,6 +68,7 @@ class Lane:
         says_more = answer.cookies or head.rate_limit is not None  # which counts before more is asked for
         if head.status != 200 or not size or size > _MOST or says_more:
             return None
+        self._lease.stream()
         if connection.end - connection.start < size:
             self._wait(connection, size)
         is_whole = connection.end - connection.start == size
@@ -87,7 +88,7 @@ class Lane:
         self._is_free = False
         with contextlib.suppress(TransferError):  # told when the next attempt asks again
             self._sent = time.monotonic()
-            connection.send(self._template.render(ahead, {}))
+            self._pool.send_on(connection, self._template.render(ahead, {}))
             self.ahead = ahead
 
     def open(self) -> Reply:
@@ -113,7 +114,6 @@ class Lane:
 
     def _wait(self, connection: Connection, size: int) -> None:
         """Wait for a body of `size` bytes; what else happens, whoever reads it will see."""
-        self._lease.stream()
         until = self.started + _PATIENCE
         with contextlib.suppress(TransferError):
             while connection.end - connection.start < size and time.monotonic() < until:

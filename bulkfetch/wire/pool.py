@@ -71,6 +71,12 @@ class Pool:
             raise
         return connection
 
+    def send_on(self, connection: Connection, request: bytes) -> None:
+        """Send another request, in the time of the attempt whose answer was the last."""
+        connection.lease.enter("the next request", self._idle_seconds)
+        connection.send(request)
+        connection.lease.stream()
+
     def go_on(self, connection: Connection) -> None:
         """Bound the next exchange of a connection, whose request is on its way already.
 
