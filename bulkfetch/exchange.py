@@ -156,7 +156,7 @@ class Exchange:
 
     def keep_cookies(self, origin: Origin, url: str, values: Sequence[str]) -> None:
         """Send cookies that the answer from `url` has set with what is asked there from now on."""
-        self._with_cookies.add(origin)
+        self._leave_to_requests(origin)
         self._by_requests().keep_cookies(origin, url, values)
 
     def _take_cookies(self, reply: WireReply, origin: Origin, url: str) -> None:
@@ -166,9 +166,14 @@ class Exchange:
             self._by_requests().keep_cookies(origin, url, reply.cookies)
 
     def _note_cookies(self, origin: Origin, url: str, values: Sequence[str]) -> None:
-        self._with_cookies.add(origin)
+        self._leave_to_requests(origin)
         if self._tell_cookies is not None:
             self._tell_cookies(origin, url, values)
+
+    def _leave_to_requests(self, origin: Origin) -> None:
+        if origin not in self._with_cookies:
+            self._with_cookies.add(origin)
+            self._wire.leave(origin)  # or the host would see those connections and ours
 
     def is_bare(self, origin: Origin, url: str) -> bool:
         """Say whether a plain GET there carries nothing but its URL and the fields of all requests."""

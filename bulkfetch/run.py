@@ -7,13 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from bulkfetch import events
 from bulkfetch.backlog import Backlog
 from bulkfetch.chronicle import tell_ended, tell_moved, tell_requeued
 from bulkfetch.config import FetchConfig
 from bulkfetch.engine import Engine, Report
-from bulkfetch.errors import BulkfetchError, ManifestCut, UsageError
+from bulkfetch.errors import ManifestCut, UsageError
 from bulkfetch.events import Event, Exchanged, Notice, Progress
 from bulkfetch.governing import as_it_starts, has_deadlines
 from bulkfetch.inbox import Inbox
@@ -86,6 +87,7 @@ class Run:
         self._comes_at_once = False  # what was started last: small files of a host that answers at once
         self.inbox: Inbox[Message] = Inbox()
         self._backlog = Backlog()
+        self._following: dict[bytes, Task] = {}  # in its batch, where starts are told
         self._rejected: list[Outcome] = []  # of lines that are no entries, not yet told
         self._outcomes: list[Outcome] = []  # settled, not yet in the journal
         self._oldest = 0.0  # when the first of them was settled
@@ -95,7 +97,7 @@ class Run:
         self._next_look = 0.0  # when a starved run reads further ahead
         self._has_deadlines = has_deadlines(config, policies)
         self._told_done = False
-        self._broken: BulkfetchError | None = None  # why the manifest was not read to its end
+        self._broken: Exception | None = None  # why the manifest was not read to its end
         self._told_login = False
         self._declared = 0  # bytes the manifest promises so far
         self._parts_dirty = False
@@ -149,7 +151,7 @@ class Run:
             return
         try:
             taken = self._intake.take()
-        except BulkfetchError as exc:
+        except Exception as exc:  # noqa: BLE001 - also of the program's own iterable: raised at the end
             self._break_off(exc)
             return
         entries = []
@@ -172,7 +174,7 @@ class Run:
         told = "changed after having been fetched, and will be replaced by what the server has"
         self._emit(events.Notice(f"{changed} {told}; --respect-cache leaves such files as they are"))
 
-    def _break_off(self, exc: BulkfetchError) -> None:
+    def _break_off(self, exc: Exception) -> None:
         """Take note that the manifest cannot be read on; what it has named is still fetched."""
         self._broken = exc
         self.summary.unreadable = isinstance(exc, UsageError) and not isinstance(exc, ManifestCut)
@@ -237,6 +239,7 @@ class Run:
                 self._fail(late, failure)
         self._is_starved = self._is_full = False
         most = self._crew.limit if self._crew else self._config.most_jobs
+        policies = self._policies if self._has_deadlines else None
         few = min(most, self._engine.most_small(now, self._scheduler.queued))
         while self._scheduler.active < (few if self._comes_at_once else most):
             task = self._scheduler.take(now)
@@ -246,15 +249,24 @@ class Run:
                 return
             batch = [task, *self._scheduler.take_along(task, _BATCH)]
             self._comes_at_once = len(batch) > 1 and self._scheduler.answers_at_once(task)
-            started = [self._started(each, now) for each in batch]
+            started = [as_it_starts(each, now, policies) for each in batch]
+            if self._tells_starts:
+                self._tell_start(task)
+                self._following.update({one.key: other for one, other in pairwise(batch)})
             self._engine.submit(started, at_once=self._comes_at_once)
         self._is_full, self._is_short = True, self._scheduler.has_next()
 
-    def _started(self, task: Task, now: float) -> Task:
-        if self._tells_starts:
-            url = hide_query(task.url) if task.refreshed else task.url
-            self._emit(events.Started(task.path, redact_url(url), task.attempt))
-        return as_it_starts(task, now, self._policies if self._has_deadlines else None)
+    def _tell_start(self, task: Task) -> None:
+        url = hide_query(task.url) if task.refreshed else task.url
+        self._emit(events.Started(task.path, redact_url(url), task.attempt))
+
+    def _tell_next(self, report: Report) -> None:
+        """Tell that the task that follows in a batch has started."""
+        following = self._following.pop(report.task.key, None)
+        for task in report.unstarted:
+            self._following.pop(task.key, None)
+        if following is not None and not report.ends_batch:
+            self._tell_start(following)
 
     def _wait(self) -> None:
         """Sleep until something happens, then deal with all that has."""
@@ -295,6 +307,8 @@ class Run:
         if self._crew is not None and attempt.failure is None:
             in_use = self._scheduler.active if self._is_short else 0
             self._crew.note(now, attempt.seconds, attempt.received, in_use)
+        if self._following:
+            self._tell_next(report)
         if unstarted:  # first, so that a host that is given up takes them along
             self._scheduler.give_back(unstarted, now)
         self._take_step(self._scheduler.settle(task, attempt, now, frees=frees), attempt)

@@ -50,6 +50,7 @@ class Lease:
         "spare",
         "streaming",
         "url",
+        "wants_fresh",
         "what",
     )
     traced = False  # whether somebody wants to know what goes over the wire
@@ -80,6 +81,7 @@ class Lease:
         self.received = 0  # body bytes of this attempt so far
         self.paused = 0.0  # seconds of this body spent waiting for our own rate limit
         self.reused = False  # the connection had served a request before, and nothing has come back on it yet
+        self.wants_fresh = False  # a connection used before had gone stale: not another one
         self.sent = True  # something of the entry's own request may have arrived
         self.streaming = False  # a body is being read: minimum speed applies
 

@@ -11,6 +11,7 @@ from faultserver import CLOSE, STALL, pattern
 from bulkfetch.engine.base import run_batch
 from bulkfetch.errors import DiskFailed
 from bulkfetch.exchange import Exchange
+from bulkfetch.policy import Policies, from_table
 from bulkfetch.store import LocalStore
 from bulkfetch.transfer import run_attempts
 
@@ -199,7 +200,7 @@ def test_b04_b05_what_follows_an_answer_is_not_taken_for_the_next_file(server, m
     ended, _ = attempts.run_all(server, paths)
     assert [bool(attempt.done) for attempt in ended] == [True] * 3
     assert ended[0].done.warnings
-    assert server.connections == 2
+    assert server.connections == 3  # none is used again
     assert_whole(attempts, paths)
 
 
@@ -333,3 +334,91 @@ def test_a_batch_that_nobody_asks_on_leaves_its_connection_usable(server, make):
     ended, _ = attempts.run_all(server, paths[1:])
     assert all(attempt.done for attempt in ended)
     assert_whole(attempts, paths)
+
+
+def test_b05_a_server_that_sends_more_than_it_declares_gets_no_second_request_on_a_connection(server, make):
+    paths = serve(server, 6)
+    server.add(
+        "/0", raw=[b"HTTP/1.1 200 OK\r\nContent-Length: 10002\r\n\r\n" + DATA + b"/0more"], keep_alive=True
+    )
+    attempts = make()
+    ended, _ = attempts.run_all(server, paths)
+    assert all(attempt.done for attempt in ended)
+    assert server.connections == 6
+    assert_whole(attempts, paths)
+
+
+def test_b05_surplus_that_comes_late_is_seen_before_the_connection_is_used_again(server, make):
+    paths = serve(server, 3)
+    come = threading.Event()
+    server.add("/0", body=DATA + b"/0", after=[come, b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"])
+    attempts = make()
+    assert attempts.run_all(server, paths[:1])[0][0].done
+    come.set()
+    server.wait_until(lambda: server.hits("/0")[0].done)
+    for path in paths[1:]:
+        assert attempts.fetch(server.url(path), path[1:]).done
+    assert_whole(attempts, paths)
+    assert server.connections == 3
+
+
+def test_a_host_that_sets_cookies_sees_no_idle_connection_of_ours(server, make):
+    paths = serve(server, 4)
+    server.add("/1", body=DATA + b"/1", extra_headers=[("Set-Cookie", "a=1; Path=/")])
+    attempts = make()
+    ended, _ = attempts.run_all(server, paths)
+    assert all(attempt.done for attempt in ended)
+    server.wait_until(lambda: server.open_connections == 1)
+
+
+def test_c01_after_a_stale_connection_a_new_one_is_opened(server, make):
+    serve(server, 1)
+    attempts = make()
+    for stale in (0, 0, 1, 0):
+        assert attempts.fetch(server.url("/0"), f"{stale}-{server.connections}", stale=stale).done
+    assert [request.connection for request in server.requests] == [1, 1, 2, 2]
+    assert server.open_connections == 1
+
+
+def test_the_slot_of_a_batch_is_free_only_once_its_connection_is(server, make):
+    paths = serve(server, 3)
+    attempts = make()
+    tasks = [attempts.task(server.url(path), path[1:]) for path in paths]
+    batch = run_attempts(tasks, attempts.context)
+    for _ in tasks:
+        assert next(batch).done
+    other = run_attempts([attempts.task(server.url("/0"), "other")], attempts.new_context())
+    assert next(other).done
+    assert server.connections == 1
+
+
+def test_an_answer_that_tells_a_limit_ends_its_batch(server, make):
+    paths = serve(server, 4)
+    server.add(
+        "/1", body=DATA + b"/1", extra_headers=[("RateLimit-Remaining", "0"), ("RateLimit-Reset", "5")]
+    )
+    ended, left = make().run_all(server, paths)
+    assert [bool(attempt.done) for attempt in ended] == [True, True]
+    assert ended[1].rate_limit
+    assert left == ["2", "3"]
+    assert asked(server) == paths[:2]
+
+
+def test_a_task_is_not_failed_by_what_holds_for_the_one_after_it(server, make, tmp_path):
+    paths = serve(server, 2)
+    attempts = make()
+    table = {"host": {f"{server.origin}/1": {"headers": {"X-Token": "env:NOT_THERE"}}}}
+    policies = Policies(attempts.config, [from_table(table, "test")])
+    attempts.transport.close()
+    attempts.policies, attempts.transport = policies, Exchange(attempts.config, policies)
+    attempts.context = attempts.new_context()
+    ended, _ = attempts.run_all(server, paths)
+    assert ended[0].done
+    assert_failed(ended[1], "auth")
+
+
+def test_a_connection_that_broke_within_a_body_stays_broken(server, make):
+    serve(server, 1)
+    server.add("/0", body=DATA, cut=4000, cut_how="reset")
+    ended, _ = make().run_all(server, ["/0"])
+    assert_failed(ended[0], "reset", retryable=True)

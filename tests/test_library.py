@@ -20,7 +20,7 @@ from harness.process import end_all, start
 
 import bulkfetch
 from bulkfetch import FetchConfig, Fetcher, UsageError
-from bulkfetch.events import Finished, Notice, RunFinished, RunStarted
+from bulkfetch.events import Finished, Notice, RunFinished, RunStarted, Started
 from bulkfetch.journal import Journal
 
 BIG = pattern(2_000_000)
@@ -434,4 +434,31 @@ def test_closed_standard_streams_do_not_end_up_in_files(server, tmp_path, urls, 
     command = ["/bin/sh", "-c", f'"$@" {closed}', "sh", sys.executable, "-m", "bulkfetch", "get"]
     done = subprocess.run([*command, *urls, "-d", str(tmp_path), "-v"], timeout=60, check=False)
     assert done.returncode == 0
+    assert_whole(tmp_path)
+
+
+def test_each_attempt_is_told_to_start_once_and_before_its_end(server: Any, tmp_path: Path) -> None:
+    for number in range(300):
+        server.add(f"/{number}", **({"status": 404} if number % 3 == 0 else {"body": b"x" * number}))
+    events: list[Any] = []
+    with Fetcher(FetchConfig(dest=tmp_path), on_event=events.append) as fetcher:
+        list(fetcher.run([server.url(f"/{number}") for number in range(300)]))
+    begun = [event.path for event in events if isinstance(event, Started)]
+    assert len(begun) == len(set(begun)) == 300
+    for event in events:
+        if isinstance(event, Started):
+            begun.remove(event.path)
+        elif isinstance(event, Finished):
+            assert event.outcome.path not in begun
+
+
+def test_an_iterable_that_fails_costs_no_outcome_of_what_it_gave(urls: list[str], tmp_path: Path) -> None:
+    def some() -> Iterator[str]:
+        yield from urls
+        raise RuntimeError("mine")
+
+    told: list[Any] = []
+    with pytest.raises(RuntimeError, match="mine"):
+        told.extend(bulkfetch.fetch(some(), dest=tmp_path))
+    assert len(told) == 20
     assert_whole(tmp_path)

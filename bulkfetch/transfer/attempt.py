@@ -31,6 +31,7 @@ def begin(task: Task, context: Context) -> None:
     """Start an attempt; raises `Stopped`."""
     lease = context.lease
     lease.min_speed = context.policies.for_url(task.url).min_speed
+    lease.wants_fresh = task.stale > 0
     lease.begin(task.deadline or NEVER, task.path, task.url)
     if context.stop.is_set():
         raise errors.Stopped("the run was stopped")

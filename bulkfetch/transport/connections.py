@@ -226,6 +226,7 @@ class Pool(HTTPConnectionPool):
 
     ConnectionCls = Connection
     QueueCls = _Idle  # type: ignore[assignment]
+    is_doubtful = False  # the server sends more than it declares (faults B04, B05)
 
     def _get_conn(self, timeout: float | None = None) -> Any:
         """Return a connection, closed where the request wants a fresh one: it is opened again."""

@@ -84,10 +84,14 @@ class Loan:
         self._buffers = buffers
         self.on_release: Callable[[], None] | None = None  # what else ends with it
 
+    def distrust(self) -> None:
+        """Use no connection twice, as `wire.pool.Pool.distrust`."""
+        self._pool.is_doubtful = True
+
     def release(self, stream: Stream, *, keep: bool) -> None:
         """Give back both; `keep` says that the answer ended where it should."""
         self._buffers.give_back(stream.finish())
-        if keep:
+        if keep and not self._pool.is_doubtful:
             self._pool._put_conn(self._connection)
         else:
             self._connection.close()

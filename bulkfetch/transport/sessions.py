@@ -212,7 +212,7 @@ class OriginSession:
                 request.prepare_auth(applied.auth, url)
         lease.enter("the answer's head", current.head_seconds)
         # RFC 9110 section 9.2.2: what a stale connection may have swallowed could not be sent again.
-        current.needs_fresh = request.method not in _IDEMPOTENT
+        current.needs_fresh = lease.wants_fresh or request.method not in _IDEMPOTENT
         if asked is None and self._is_direct and not is_replaced():
             request.render(self._template)
         return self._session.send(request, **self._options)

@@ -65,6 +65,13 @@ class Wire:
         if known is not None:
             known[0].drop_idle()
 
+    def leave(self, origin: Origin) -> None:
+        """Close the connections to an origin, those in use when they come back."""
+        with self._lock:
+            known = self._pools.pop(origin, None)
+        if known is not None:
+            known[0].close()
+
     def close(self) -> None:
         """Close every connection that is idle now, and the others when their replies are closed."""
         with self._lock:

@@ -198,6 +198,15 @@ class Connection:
         except (OSError, ValueError):
             return False
 
+    def has_more(self) -> bool:
+        """Say whether what is there to read, as `is_quiet` does not, is more than an end."""
+        if self._pending is not None:
+            return bool(self._pending())
+        try:
+            return bool(self.sock.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
+
     def close(self) -> None:
         """Close the socket."""
         with contextlib.suppress(OSError):

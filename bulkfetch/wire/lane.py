@@ -83,7 +83,7 @@ class Lane:
         if connection is None or answer is None or not answer.keeps:
             return
         self._is_free = True
-        if not ahead or not connection.is_quiet():
+        if not ahead or not self._pool.may_reuse(connection):
             return
         self._is_free = False
         with contextlib.suppress(TransferError):  # told when the next attempt asks again

@@ -46,6 +46,7 @@ class Pool:
         # Each is for one use (RFC 8446 appendix C.4), and only here: a resumed handshake checks no host name.
         self._tickets: deque[ssl.SSLSession] = deque(maxlen=policy.most_per_host)
         self._closed = False
+        self._is_doubtful = False  # the server sends more than it declares (faults B04, B05)
 
     def ask(self, request: bytes, lease: Lease) -> tuple[Answer, Connection]:
         """Send a request over an idle connection, or a new one; give that back by `release`.
@@ -89,6 +90,19 @@ class Pool:
         lease.attach(connection.sock)
         connection.clear()
 
+    def may_reuse(self, connection: Connection) -> bool:
+        """Say whether another request may be sent over a connection whose last answer has been read."""
+        if connection.is_quiet():
+            return not self._is_doubtful
+        if connection.has_more():
+            self.distrust()
+        return False
+
+    def distrust(self) -> None:
+        """Use no connection twice: more came than had been declared, and might be taken for an answer."""
+        self._is_doubtful = True
+        self.drop_idle()
+
     def drop(self, connection: Connection) -> None:
         """Close a connection in use."""
         connection.lease.leave()
@@ -96,12 +110,14 @@ class Pool:
 
     def _acquire(self, lease: Lease) -> Connection:
         oldest = lease.enter("the answer's head", self._idle_seconds) - _LONGEST_IDLE
-        while self._idle:
+        if lease.wants_fresh:
+            self._drop_oldest()  # in whose place the new one comes
+        while self._idle and not lease.wants_fresh:
             try:
                 connection = self._idle.pop()
             except IndexError:  # another worker was faster
                 break
-            if connection.idle_since >= oldest and connection.is_quiet():
+            if connection.idle_since >= oldest and self.may_reuse(connection):
                 lease.reused = True
                 return connection
             connection.close()
@@ -118,7 +134,7 @@ class Pool:
             self._keep_ticket(connection.sock)
         connection.idle_since = time.monotonic()
         self._idle.append(connection)
-        if len(self._idle) > self._most or self._closed:
+        if self._is_doubtful or len(self._idle) > self._most or self._closed:
             self._drop_oldest()
 
     def drop_idle(self) -> None:

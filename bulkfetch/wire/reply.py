@@ -106,6 +106,8 @@ class Reply:
         keep = self._keeps and (body.ended or self._drain(connection))
         self._surplus = body.ended and connection.start < connection.end
         connection.lease.leave()
+        if self._surplus:
+            self._pool.distrust()
         self._pool.release(connection, keep=keep and not self._surplus and not connection.is_over)
 
     def _drain(self, connection: Connection) -> bool:
