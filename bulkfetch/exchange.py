@@ -152,7 +152,8 @@ class Exchange:
 
     def is_direct(self, origin: Origin, url: str) -> bool:
         """Say whether a plain GET there is bare, and travels over our own connections."""
-        return self.is_bare(origin, url) and self._way(origin, self._policies.for_url(url)).is_plain
+        way = self._bare_way(origin, url)
+        return way is not None and way.is_plain
 
     def keep_cookies(self, origin: Origin, url: str, values: Sequence[str]) -> None:
         """Send cookies that the answer from `url` has set with what is asked there from now on."""
@@ -177,10 +178,7 @@ class Exchange:
 
     def is_bare(self, origin: Origin, url: str) -> bool:
         """Say whether a plain GET there carries nothing but its URL and the fields of all requests."""
-        policy = self._policies.for_url(url)
-        if not _is_bare(policy) or origin in self._with_cookies:  # what goes with it need not be known here
-            return False
-        return self._way(origin, policy).is_bare and not is_replaced()
+        return self._bare_way(origin, url) is not None
 
     def drop_idle(self, origin: Origin) -> None:
         """Close our own idle connections to an origin."""
@@ -206,6 +204,13 @@ class Exchange:
                     peer_of=self._peer_of,
                 )
             return self._general
+
+    def _bare_way(self, origin: Origin, url: str) -> _Way | None:
+        policy = self._policies.for_url(url)
+        if not _is_bare(policy) or origin in self._with_cookies:  # what goes with it need not be known here
+            return None
+        way = self._way(origin, policy)
+        return way if way.is_bare and not is_replaced() else None
 
     def _way(self, origin: Origin, policy: HostPolicy) -> _Way:
         way = self._ways.get((origin, policy))

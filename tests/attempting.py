@@ -141,3 +141,12 @@ def open_handles() -> set[str]:
         with contextlib.suppress(FileNotFoundError):  # the one that reads the folder
             found.add(f"{link.name} {link.readlink()}")
     return found
+
+
+def read_all(reply: Any) -> bytes:
+    """Return a reply's body, and close it."""
+    data = b""
+    while piece := reply.read(65536):
+        data += piece
+    reply.close()
+    return data

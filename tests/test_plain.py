@@ -9,7 +9,7 @@ import pstats
 import pytest
 import requests
 import urllib3
-from attempting import DATA
+from attempting import DATA, read_all
 from faultserver import CLOSE, STALL
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -63,14 +63,6 @@ def make_transport():
 
 def ask(transport, url, lease=None, **headers):
     return transport.open(origin_of(url), url, headers, lease or Lease())
-
-
-def read_all(reply):
-    data = b""
-    while piece := reply.read(65536):
-        data += piece
-    reply.close()
-    return data
 
 
 def usual(**options):

@@ -15,7 +15,7 @@ import pytest
 import requests
 import responses
 import urllib3
-from attempting import DATA, OTHER, Attempts, assert_failed
+from attempting import DATA, OTHER, Attempts, assert_failed, read_all
 from faultserver import Filled
 
 from bulkfetch import errors
@@ -51,14 +51,6 @@ def make_transport():
 
 def open_reply(transport, url, lease=None, **headers):
     return transport.open(origin_of(url), url, headers, lease or Lease())
-
-
-def read_all(reply):
-    data = b""
-    while piece := reply.read(65536):
-        data += piece
-    reply.close()
-    return data
 
 
 # -- one session per origin -----------------------------------------------------------------------
