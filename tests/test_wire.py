@@ -21,11 +21,12 @@ from bulkfetch.config import FetchConfig
 from bulkfetch.models import Head, Origin
 from bulkfetch.transport import Transport
 from bulkfetch.urls import origin_of
-from bulkfetch.watchdog import Watchdog
+from bulkfetch.watchdog import Lease, Watchdog
 from bulkfetch.wire import Wire
 from bulkfetch.wire import connect as connect_module
 from bulkfetch.wire import reply as reply_module
-from bulkfetch.wire.buffers import SIZE
+from bulkfetch.wire.buffers import SIZE, Buffers
+from bulkfetch.wire.connection import Connection
 from bulkfetch.wire.head import parse_answer
 from bulkfetch.wire.reply import Reply
 from bulkfetch.wire.request import Template
@@ -779,6 +780,21 @@ def test_a_request_is_as_plain_as_can_be(server, asker, headers, host, pairs):
     assert request.target == "/a?b=%20c&d=e:/@!$'()*+,;"
     assert request.headers["Host"] == (host or server.netloc)
     assert [pair for pair in request.headers.pairs if pair[0].lower() != "host"] == pairs
+
+
+def test_a_request_that_the_socket_takes_in_parts_is_sent_whole():
+    request = pattern(1 << 20)
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        ours = socket.create_connection(server.getsockname(), 10.0)  # with a time-out, as on Windows
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 14)
+        theirs, _ = server.accept()
+        with ours, theirs, theirs.makefile("rb") as stream:
+            arrived = pool.submit(stream.read)
+            connection = Connection(ours, 10.0)
+            connection.begin(Lease(), Buffers().take())
+            connection.send(request)
+            ours.shutdown(socket.SHUT_WR)
+            assert arrived.result(10.0) == request
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,9 @@ class Pieces:
     def getpeername(self):
         return ("127.0.0.1", 80)
 
-    def sendall(self, request):
+    def send(self, request):
         assert request.endswith(b"\r\n\r\n")
+        return len(request)
 
     def recv_into(self, view, size):
         if not self._pieces:
