@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -752,6 +753,21 @@ def test_the_next_handshake_is_short(tls_server, asker):
         tls_server.drop_connections()
         tls_server.wait_until(lambda: tls_server.open_connections == 0)
     assert reused == [False, True, True]
+
+
+def test_a_session_is_copied_only_when_another_connection_follows(tls_server, asker, monkeypatch):
+    session, copied = ssl.SSLSocket.session, []
+    monkeypatch.setattr(
+        ssl.SSLSocket, "session", property(lambda self: (copied.append(1), session.fget(self))[1])
+    )
+    tls_server.add("/a", body=b"a")
+    for _ in range(2):
+        assert asker.get(tls_server.url("/a")).body == b"a"
+    assert (tls_server.connections, copied) == (1, [])
+    tls_server.drop_connections()
+    tls_server.wait_until(lambda: tls_server.open_connections == 0)
+    assert asker.get(tls_server.url("/a")).body == b"a"
+    assert (tls_server.connections, copied) == (2, [1])
 
 
 # -- requests -------------------------------------------------------------------------------------

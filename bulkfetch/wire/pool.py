@@ -120,6 +120,7 @@ class Pool:
             if connection.idle_since >= oldest and self.may_reuse(connection):
                 lease.reused = True
                 return connection
+            self._keep_ticket(connection.sock)
             connection.close()
         lease.reused = False
         return self._open(lease)
@@ -130,8 +131,6 @@ class Pool:
         if not keep:
             connection.close()
             return
-        if self._context is not None and not connection.idle_since:
-            self._keep_ticket(connection.sock)
         connection.idle_since = time.monotonic()
         self._idle.append(connection)
         if self._is_doubtful or len(self._idle) > self._most or self._closed:
@@ -173,7 +172,10 @@ class Pool:
             raise map_error(exc) from exc
 
     def _keep_ticket(self, sock: object) -> None:
-        """Remember what makes the next handshake short; TLS 1.3 sends it after the first one."""
+        """Remember what makes the next handshake short.
+
+        Only of a connection that another follows: the copy of a session costs a third of its handshake.
+        """
         session = sock.session if isinstance(sock, ssl.SSLSocket) else None
         if session is not None and session.has_ticket:
             self._tickets.append(session)
