@@ -76,8 +76,8 @@ class Connection:
         """Send a request; raises `TransferError`."""
         self.lease.sent = True
         try:
-            sent = self.sock.send(request)  # under TLS `sendall` costs 5 us more
-            if sent < len(request):  # more than one TLS record holds
+            sent = self.sock.send(request)  # under TLS `sendall` makes more calls and objects
+            if sent < len(request):  # it may, and does where sockets have a time-out
                 self.sock.sendall(request[sent:])
         except OSError as exc:
             self.lease.check()
