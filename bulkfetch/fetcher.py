@@ -218,6 +218,9 @@ class Fetcher:
                 parts.callback(stop.set)
                 self._announce()
                 yield from run.outcomes(entries, engine)
+        except DiskFailed as exc:  # of the journal: a file that cannot be written is an outcome
+            summary.stopped = str(exc)
+            raise
         finally:
             if os.getpid() == self._owner:  # else a forked child drops what is its parent's (fault K11)
                 self._conclude(journal, summary, scheduler, crew)

@@ -147,6 +147,22 @@ def test_a_disk_with_room_for_files_but_not_for_the_journal(disks, urls):
     assert_whole(disk / "out")
 
 
+def test_a_journal_that_fills_the_disk_ends_the_run_with_a_summary(disks, server):
+    disk = disks.mount("512k")
+    server.add("/a", body=b"a")
+    listed = disk.parent / "long.txt"
+    listed.write_text("".join(f"{server.url('/a')}?{n:0300d}\n" for n in range(1500)))
+    done = run("get", listed, "-d", disk / "out", "--layout", "{index}")
+    assert_stopped(done, "no space left")
+    *_, first, last = done.stderr.splitlines()
+    assert first.startswith("fetched ")
+    assert last.startswith("stopped: cannot write ")
+    assert last.endswith("run the same command again to go on")
+    disks.change(disk, "size=32m")
+    assert run("get", listed, "-d", disk / "out", "--layout", "{index}").returncode == 0
+    assert len(final_files(disk / "out")) == 1500
+
+
 def test_a_body_that_cannot_fit_is_not_begun(disks, server, urls):
     disk = disks.mount("20m")
     huge = pattern(24 * 1024 * 1024)

@@ -17,7 +17,7 @@ from bulkfetch.cli.signals import caught
 from bulkfetch.cli.sources import Entries, Sources, read_named
 from bulkfetch.config import FetchConfig
 from bulkfetch.display import Mode, format_summary
-from bulkfetch.errors import ManifestError
+from bulkfetch.errors import BulkfetchError, DiskFailed, ManifestError
 from bulkfetch.loading import no_search
 from bulkfetch.manifest import Checked
 from bulkfetch.models import LINE
@@ -167,11 +167,11 @@ def _tell_unseen(printer: Printer) -> None:
         )
 
 
-def _drive(fetcher: Fetcher, entries: Entries, writer: ResultWriter | None) -> ManifestError | None:
-    """Let a run go through; returns what kept the manifest from being read to its end."""
+def _drive(fetcher: Fetcher, entries: Entries, writer: ResultWriter | None) -> BulkfetchError | None:
+    """Let a run go through; returns what kept the manifest from being read, or the journal written, to its end."""
     try:
         _print_outcomes(fetcher, entries, writer)
-    except ManifestError as exc:
+    except (ManifestError, DiskFailed) as exc:
         return exc
     return None
 

@@ -31,7 +31,7 @@ Examples:
 
 EXIT_STATUSES = (
     "Exit status: 0 all well; 1 an entry failed; 2 usage; 3 unreadable lines; 4 another run holds the "
-    "destination; 5 stopped early and resumable; 130, 143 by SIGINT, SIGTERM."
+    "destination; 5 stopped early and resumable; 129, 130, 143 by SIGHUP, SIGINT, SIGTERM."
 )
 TRANSPORTS = "transport: own connections for plain requests; requests for proxies, auth and cookies"
 
