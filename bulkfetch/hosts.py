@@ -18,6 +18,8 @@ PROBE_AFTER = 5  # connect or DNS failures in a row after which one attempt at a
 _GROW_AFTER = 20  # successes in a row for one more connection
 _BATCH_SECONDS = 0.25  # how long tasks may wait behind one another on a connection
 _AT_ONCE = 0.01  # seconds in which a host answers at once
+_OWN_TURN = 0.05  # seconds an attempt may then take on average, waiting for the processor
+_FORGOTTEN_OVER = 256  # attempts over which the quickest one is forgotten
 _PACE_OVER = 8  # attempts over which the pace is smoothed
 _SMALL = 256 * 1024  # bytes; what is declared larger gets a worker to itself
 _SHRINK_EVERY = 1.0  # seconds; answers to requests already under way count once
@@ -46,8 +48,8 @@ class HostSlot:
 
     __slots__ = (
         "active", "allowance", "asks_first", "auto", "cooling_until", "delayed", "denials", "has_answered",
-        "has_timer", "in_ring", "limit", "limits", "misses", "not_before", "origin", "pace", "pacer", "ready",
-        "refusal", "refusals", "refused_until", "shrunk_at", "spacing", "streak", "throttles",
+        "has_timer", "in_ring", "limit", "limits", "misses", "not_before", "origin", "pace", "pacer",
+        "quickest", "ready", "refusal", "refusals", "refused_until", "shrunk_at", "spacing", "streak", "throttles",
     )  # fmt: skip
 
     def __init__(self, origin: Origin, limits: HostLimits) -> None:
@@ -70,6 +72,7 @@ class HostSlot:
         self.throttles = 0  # 429 and 503 in a row
         self.streak = 0  # successes in a row
         self.pace = 0.0  # seconds a good attempt takes, smoothed
+        self.quickest = 0.0  # seconds the quickest one took lately
         self.shrunk_at = float("-inf")
         self.refusal: Failure | None = None  # why nothing is asked of this host before `refused_until`
         self.refused_until = 0.0
@@ -145,8 +148,8 @@ class HostSlot:
 
     @property
     def answers_at_once(self) -> bool:
-        """Say whether its answers take next to no time."""
-        return 0.0 < self.pace <= _AT_ONCE
+        """Say whether its answers take next to no time; beyond the quickest one we wait for our own turn."""
+        return 0.0 < self.quickest <= _AT_ONCE and self.pace <= _OWN_TURN
 
     def _most(self) -> int:
         """Return the connections allowed to a host that has refused nothing."""
@@ -157,6 +160,8 @@ class HostSlot:
         self.misses = self.throttles = self.denials = 0
         self.has_answered = True
         self.pace += (seconds - self.pace) / _PACE_OVER if self.pace else seconds
+        later = seconds - self.quickest
+        self.quickest += later / _FORGOTTEN_OVER if self.quickest and later > 0 else later
         if self.auto is not None:
             limit = self.auto.note(now, seconds, received, self.active + 1 if self.ready else 0)
             self.limit = 1 if self.asks_first else limit
