@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bulkfetch.models import NO_PART, Attempt, Done, Entry, Origin, Task
 
 _new = tuple.__new__  # one for every file, made in a quarter of the time
@@ -15,6 +17,25 @@ def is_fresh(task: Task) -> bool:
     entry = task.entry
     is_plain = entry.request is None and not entry.headers and entry.urls == (task.url,)
     return is_plain and task[_FIRST:_LAST] == FRESH and "@" not in task.url
+
+
+# Seconds, start, and of `Done` the fields up to `mtime_ns` and `fresh_until`: a plain tuple, as it is sent.
+Whole = tuple[float, float, tuple[Any, ...]]
+
+
+def pack_whole(attempt: Attempt, task: Task) -> Whole | None:
+    """Return all there is to tell of an attempt at a fresh task; None where there is more."""
+    done = attempt.done
+    if done is None:
+        return None
+    whole: Whole = (attempt.seconds, attempt.started, (*done[:6], done.fresh_until))
+    return whole if unpack_whole(whole, task) == attempt else None
+
+
+def unpack_whole(whole: Whole, task: Task) -> Attempt:
+    """Return the attempt that `pack_whole` was given."""
+    seconds, started, (*facts, fresh_until) = whole
+    return whole_attempt(task, _new(Done, (*facts, (), "", fresh_until, False, True)), seconds, started)
 
 
 def whole_attempt(task: Task, done: Done, seconds: float, started: float) -> Attempt:

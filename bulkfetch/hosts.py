@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -49,7 +49,8 @@ class HostSlot:
     __slots__ = (
         "active", "allowance", "asks_first", "auto", "cooling_until", "delayed", "denials", "has_answered",
         "has_timer", "in_ring", "limit", "limits", "misses", "not_before", "origin", "pace", "pacer",
-        "quickest", "ready", "refusal", "refusals", "refused_until", "shrunk_at", "spacing", "streak", "throttles",
+        "quickest", "ready", "refusal", "refusals", "refused_until", "shrunk_at", "spacing", "streak",
+        "throttles",
     )  # fmt: skip
 
     def __init__(self, origin: Origin, limits: HostLimits) -> None:
@@ -157,19 +158,29 @@ class HostSlot:
 
     def succeed(self, seconds: float = 0.0, received: int = 0, now: float = 0.0) -> None:
         """Count a good answer; after a run of them one more connection is allowed (AIMD)."""
+        self.succeed_all((seconds,), (received,), now)
+
+    def succeed_all(self, seconds: Sequence[float], received: Sequence[int], now: float) -> None:
+        """Count good answers in their order."""
         self.misses = self.throttles = self.denials = 0
         self.has_answered = True
-        self.pace += (seconds - self.pace) / _PACE_OVER if self.pace else seconds
-        later = seconds - self.quickest
-        self.quickest += later / _FORGOTTEN_OVER if self.quickest and later > 0 else later
+        self._keep_pace(seconds)
         if self.auto is not None:
-            limit = self.auto.note(now, seconds, received, self.active + 1 if self.ready else 0)
+            limit = self.auto.note_all(now, seconds, received, self.active + 1 if self.ready else 0)
             self.limit = 1 if self.asks_first else limit
         elif self.limit < self.limits.per_host:
-            self.streak += 1
-            if self.streak >= _GROW_AFTER:
-                self.limit += 1
+            grown, self.streak = divmod(self.streak + len(seconds), _GROW_AFTER)
+            self.limit = min(self.limit + grown, self.limits.per_host)
+            if self.limit == self.limits.per_host:
                 self.streak = 0
+
+    def _keep_pace(self, seconds: Sequence[float]) -> None:
+        pace, quickest = self.pace, self.quickest
+        for took in seconds:
+            pace += (took - pace) / _PACE_OVER if pace else took
+            later = took - quickest
+            quickest += later / _FORGOTTEN_OVER if quickest and later > 0 else later
+        self.pace, self.quickest = pace, quickest
 
     def answered(self) -> None:
         """Note that the host is there."""

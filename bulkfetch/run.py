@@ -7,15 +7,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, repeat
 
 from bulkfetch import events
 from bulkfetch.backlog import Backlog
 from bulkfetch.chronicle import tell_ended, tell_moved, tell_requeued
 from bulkfetch.config import FetchConfig
-from bulkfetch.engine import Engine, Report
+from bulkfetch.engine import Brought, Engine, Report
 from bulkfetch.errors import ManifestCut, UsageError
 from bulkfetch.events import Event, Exchanged, Notice, Progress
+from bulkfetch.fresh import unpack_whole
 from bulkfetch.governing import as_it_starts, has_deadlines
 from bulkfetch.inbox import Inbox
 from bulkfetch.intake import Intake
@@ -23,16 +24,15 @@ from bulkfetch.journal import AttemptRow, Journal
 from bulkfetch.models import (
     Attempt,
     BadLine,
-    Done,
     Entry,
     Failure,
     Outcome,
     PartInfo,
     Sharing,
-    Status,
     Task,
     rejected,
 )
+from bulkfetch.outcomes import failed, fetched, fetched_whole, redacted
 from bulkfetch.planner import Planner
 from bulkfetch.policy import Policies
 from bulkfetch.safetext import hide_query, redact, redact_url
@@ -41,7 +41,7 @@ from bulkfetch.summary import Summary
 from bulkfetch.tuning import AutoLimit
 from bulkfetch.urls import origin_of
 
-Message = Report | Progress | Sharing | Notice | Exchanged
+Message = Report | Brought | Progress | Sharing | Notice | Exchanged
 
 _TURN = 0.1  # seconds; longest wait, so that the display and the deadlines are looked at
 _FLUSH_AFTER = 0.05  # seconds an outcome may wait for others before they are written together
@@ -102,9 +102,9 @@ class Run:
         self._declared = 0  # bytes the manifest promises so far
         self._parts_dirty = False
 
-    def tell(self, report: Report) -> None:
-        """Take the end of an attempt, from any thread."""
-        self.inbox.put(report, wake=report.ends_batch)
+    def tell(self, report: Report | Brought) -> None:
+        """Take the end of an attempt, or of a whole batch, from any thread."""
+        self.inbox.put(report, wake=isinstance(report, Brought) or report.ends_batch)
 
     def outcomes(self, entries: Iterator[Entry | BadLine], engine: Engine) -> Iterator[Outcome]:
         """Yield every outcome once it is in the journal; ends when all are, or the run is stopped.
@@ -286,6 +286,8 @@ class Run:
         for message in messages:
             if isinstance(message, Report):
                 self._ended_attempt(message, now)
+            elif isinstance(message, Brought):
+                self._ended_batch(message, now)
             elif isinstance(message, Progress):
                 self._progressed(message)
             elif isinstance(message, Sharing):
@@ -313,6 +315,25 @@ class Run:
             self._scheduler.give_back(unstarted, now)
         self._take_step(self._scheduler.settle(task, attempt, now, frees=frees), attempt)
 
+    def _ended_batch(self, batch: Brought, now: float) -> None:
+        """Settle files that were all there is to tell of, with one look at what they have in common."""
+        tasks, files = batch
+        seconds = [file[0] for file in files]
+        received = [file[2][0] for file in files]
+        in_use = self._scheduler.active if self._is_short else 0
+        is_told = bool(self._following)
+        if is_told or not self._scheduler.settle_whole(tasks[0].origin, seconds, received, now):
+            last = len(tasks) - 1
+            for i, (task, file) in enumerate(zip(tasks, files, strict=True)):
+                self._ended_attempt(Report(task, unpack_whole(file, task), i == last), now)
+            return
+        if self._crew is not None:
+            self._crew.note_all(now, seconds, received, in_use)
+        self.summary.received += sum(received)
+        self.summary.count_fetched(received)
+        self._oldest = self._oldest if self._outcomes else now
+        self._outcomes += map(fetched_whole, tasks, files, repeat(now))
+
     def _take_step(self, step: Step, attempt: Attempt) -> None:
         if isinstance(step, Ended):
             self._ended(step, step.by or attempt)
@@ -328,7 +349,7 @@ class Run:
             self._fail(other, refusal)
 
     def _requeued(self, step: Requeued, attempt: Attempt) -> None:
-        task, failure = step.task, _redacted(step.failure)
+        task, failure = step.task, redacted(step.failure)
         self.summary.retries += 1
         part = task.share.part if task.share else task.part
         self._keep_part(task.key, part)
@@ -337,7 +358,7 @@ class Run:
         self._note(tell_requeued(step, attempt))
 
     def _cooling(self, seconds: float, attempt: Attempt) -> None:
-        reason = _redacted(attempt.failure).message if attempt.failure else "its limit is reached"
+        reason = redacted(attempt.failure).message if attempt.failure else "its limit is reached"
         self._emit(events.Cooling(str(origin_of(attempt.url)), seconds, reason))
 
     def _moved(self, step: Moved, attempt: Attempt) -> None:
@@ -356,7 +377,7 @@ class Run:
         if (row := tell_ended(step, attempt)) is not None:
             self._note(row)
         if attempt.done is not None:
-            self._settle(_fetched(task, attempt, attempt.done))
+            self._settle(fetched(task, attempt, attempt.done, time.monotonic()))
         elif step.failure is not None and (step.failure.kind == "stopped" or step.failure.fatal):
             self._keep_part(task.key, task.part)
             self._put_back([task])
@@ -396,19 +417,7 @@ class Run:
     # -- outcomes --------------------------------------------------------------------------------
 
     def _fail(self, task: Task, failure: Failure, attempt: Attempt | None = None) -> None:
-        outcome = Outcome(
-            entry=task.entry,
-            status=Status.FAILED,
-            path=task.path,
-            url=redact_url(task.entry.urls[0]),
-            final_url=redact_url(attempt.url) if attempt else "",
-            received=task.received,
-            attempts=attempt.number if attempt else task.attempt - 1,
-            seconds=time.monotonic() - task.started if task.started else 0.0,
-            failure=_redacted(failure),
-            key=task.key,
-        )
-        self._settle(outcome)
+        self._settle(failed(task, failure, attempt, time.monotonic()))
 
     def _settle(self, outcome: Outcome) -> None:
         if not self._outcomes:
@@ -490,33 +499,8 @@ class Run:
             self._parts_dirty = True
 
 
-_new = tuple.__new__  # one for every file, made in a quarter of the time
-_FETCHED = Status.FETCHED  # looking it up is slow before Python 3.12
 _REMEMBERED = frozenset({"already fetched", "listed before"})  # skipped, yet the journal knows better
-
-
-def _fetched(task: Task, attempt: Attempt, done: Done) -> Outcome:
-    (
-        size, digits, algorithm, etag, last_modified, mtime_ns, warnings, kept, fresh_until,
-        is_foreign, is_asked,
-    ) = done  # fmt: skip
-    entry = task.entry
-    named = entry.urls[0]
-    url = redact_url(named)
-    final_url = "" if not is_asked else url if attempt.url == named else redact_url(attempt.url)
-    digest = digits and f"{algorithm}:{digits}"
-    return _new(Outcome, (
-        entry, _FETCHED if not kept else Status.SKIPPED if is_foreign else Status.UNCHANGED, task.path, url,
-        final_url, size, task.received + attempt.received, digits if algorithm == "sha256" else "", digest,
-        etag, last_modified, mtime_ns, attempt.number, time.monotonic() - task.started, None, kept, warnings,
-        task.key, fresh_until,
-    ))  # fmt: skip
 
 
 def _ignore(event: Event) -> None:
     """Stand for the listeners when there are none."""
-
-
-def _redacted(failure: Failure) -> Failure:
-    message = redact(failure.message)
-    return failure if message == failure.message else replace(failure, message=message)

@@ -5,6 +5,7 @@ Pure: times are monotonic seconds and arguments; whoever owns an object is alone
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil
 from typing import NamedTuple
 
@@ -179,6 +180,20 @@ class AutoLimit:
             self._has_paused = True
         if self._answers >= self._due:
             self._close(now)
+        return self.limit
+
+    def note_all(self, now: float, seconds: Sequence[float], received: Sequence[int], in_use: int) -> int:
+        """Count good answers as `note` does, one after another."""
+        if self._answers + len(seconds) >= self._due:
+            for took, size in zip(seconds, received, strict=True):
+                self.note(now, took, size, in_use)
+        elif seconds:
+            self._answers += len(seconds)
+            self._received += sum(received)
+            self._waited += sum(seconds)
+            self._longest = max(self._longest, max(seconds))
+            self._peak = max(self._peak, in_use)
+            self._has_paused = self._has_paused or not in_use
         return self.limit
 
     def cut(self, limit: int, now: float) -> None:

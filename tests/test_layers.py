@@ -27,7 +27,7 @@ LAYERS: dict[str, float] = {
     # the one configuration; what a host allows by its own words and by its refusals
     "allowance": 3, "config": 3, "pacing": 3, "robots": 3, "screening": 3, "spacing": 3, "tuning": 3,
     # pure decisions and totals
-    "nesting": 4, "resume": 4, "retry": 4, "segments": 4, "summary": 4,
+    "nesting": 4, "outcomes": 4, "resume": 4, "retry": 4, "segments": 4, "summary": 4,
     # event values; one host's state
     "events": 5, "groups": 5, "hosts": 5,
     # which task may start: still pure

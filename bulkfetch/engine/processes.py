@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bulkfetch.config import AUTO, FetchConfig
-from bulkfetch.engine.base import Tell
+from bulkfetch.engine.base import TellAll
 from bulkfetch.engine.threads import ThreadEngine
 from bulkfetch.exchange import Exchange
 from bulkfetch.fresh import is_fresh
@@ -59,7 +59,7 @@ class ProcessEngine:
         threads: ThreadEngine,
         config: FetchConfig,
         exchange: Exchange,
-        tell: Tell,
+        tell: TellAll,
         emit: Callable[[Any], None],
     ) -> None:
         self._most = most
