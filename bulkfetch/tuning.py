@@ -190,7 +190,7 @@ class AutoLimit:
         elif seconds:
             self._answers += len(seconds)
             self._received += sum(received)
-            self._waited += sum(seconds)
+            self._waited = sum(seconds, self._waited)
             self._longest = max(self._longest, max(seconds))
             self._peak = max(self._peak, in_use)
             self._has_paused = self._has_paused or not in_use
