@@ -100,6 +100,7 @@ class Run:
         self._broken: Exception | None = None  # why the manifest was not read to its end
         self._told_login = False
         self._declared = 0  # bytes the manifest promises so far
+        self._seen = 0  # lines the reader has read, also those not taken yet; it alone counts
         self._parts_dirty = False
 
     def tell(self, report: Report | Brought) -> None:
@@ -114,7 +115,7 @@ class Run:
         """
         owner = os.getpid()
         self._engine = engine
-        self._intake = intake = Intake(entries, self.inbox.wake, self._stop)
+        self._intake = intake = Intake(self._counted(entries), self.inbox.wake, self._stop)
         started = time.monotonic()
         self._end = started + self._config.deadline if self._config.deadline else float("inf")
         intake.start()
@@ -144,6 +145,16 @@ class Run:
         self._stop.set()
 
     # -- entries ---------------------------------------------------------------------------------
+
+    def _counted(self, entries: Iterator[Entry | BadLine]) -> Iterator[Entry | BadLine]:
+        for entry in entries:
+            self._seen += 1
+            yield entry
+
+    @property
+    def _waiting(self) -> int:
+        """Tasks that have yet to be started, as far as the manifest has been read."""
+        return self._scheduler.queued + self._seen - self.summary.entries - self.summary.bad_lines
 
     def _read(self) -> None:
         """Plan what the reader has, while there is room in the window or workers have nothing to do."""
@@ -240,7 +251,7 @@ class Run:
         self._is_starved = self._is_full = False
         most = self._crew.limit if self._crew else self._config.most_jobs
         policies = self._policies if self._has_deadlines else None
-        few = min(most, self._engine.most_small(now, self._scheduler.queued))
+        few = min(most, self._engine.most_small(now, self._waiting))
         while self._scheduler.active < (few if self._comes_at_once else most):
             task = self._scheduler.take(now)
             if task is None:
