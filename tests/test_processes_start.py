@@ -20,9 +20,9 @@ MANY, FEW = 3000, 1000
 class Engine(ProcessEngine):
     """An engine whose processes are counted, not started, between threads and hosts as a test has them."""
 
-    def __init__(self, *, is_crowded: bool = True, is_bare: bool = True, **options: int) -> None:
+    def __init__(self, *, is_working: bool = True, is_bare: bool = True, **options: int) -> None:
         threads = types.SimpleNamespace(
-            is_crowded=is_crowded, most_small=lambda _now, _waiting: 4, submit=lambda _batch: None
+            is_working=is_working, most_small=lambda _now, _waiting: 4, submit=lambda _batch: None
         )
         exchange = types.SimpleNamespace(
             is_bare=lambda _origin, _url: is_bare, drop_idle=lambda _origin: None
@@ -49,7 +49,7 @@ def test_processes_that_paid_waited_for_a_worker_to_be_free():
     ("given", "at_once", "waiting"),
     [
         ({}, False, MANY),
-        ({"is_crowded": False}, True, MANY),
+        ({"is_working": False}, True, MANY),
         ({"is_bare": False}, True, MANY),
         ({}, True, FEW),
     ],
@@ -66,7 +66,7 @@ def test_processes_that_would_not_pay_are_not_started(given, at_once, waiting):
 
 @pytest.mark.parametrize("waiting", [0, MANY])
 def test_processes_that_are_asked_for_come_with_the_first_batch(waiting):
-    engine = Engine(is_crowded=False, processes=2)
+    engine = Engine(is_working=False, processes=2)
     engine.most_small(0.0, waiting)
     assert engine.starts == 0
     engine.submit(BATCH, at_once=True)

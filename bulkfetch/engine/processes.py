@@ -92,7 +92,7 @@ class ProcessEngine:
         if limits:
             return sum(limits)
         few = self._threads.most_small(now, waiting)
-        self._is_worth_it = self._is_asked or (self._threads.is_crowded and waiting >= _WORTH)
+        self._is_worth_it = self._is_asked or (self._threads.is_working and waiting >= _WORTH)
         if self._has_use:  # not with the next batch: every worker has just begun one
             self._start_once()
         return few
