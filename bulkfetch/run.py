@@ -20,14 +20,14 @@ from bulkfetch.fresh import unpack_whole
 from bulkfetch.governing import as_it_starts, has_deadlines
 from bulkfetch.inbox import Inbox
 from bulkfetch.intake import Intake
-from bulkfetch.journal import AttemptRow, Journal
+from bulkfetch.journal import Journal
+from bulkfetch.ledger import Ledger
 from bulkfetch.models import (
     Attempt,
     BadLine,
     Entry,
     Failure,
     Outcome,
-    PartInfo,
     Sharing,
     Task,
     rejected,
@@ -44,8 +44,6 @@ from bulkfetch.urls import origin_of
 Message = Report | Brought | Progress | Sharing | Notice | Exchanged
 
 _TURN = 0.1  # seconds; longest wait, so that the display and the deadlines are looked at
-_FLUSH_AFTER = 0.05  # seconds an outcome may wait for others before they are written together
-_FLUSH_COUNT = 256
 _LET_GO = 2.0  # seconds in-flight attempts have after a stop
 _BACKLOG_MOST = 1_000_000  # tasks on disk; then the manifest waits
 _LOOK_EVERY = 0.5  # seconds between looks further down the manifest; what they bring is put on disk
@@ -73,7 +71,7 @@ class Run:
         crew: AutoLimit | None = None,
     ) -> None:
         self._config = config
-        self._journal = journal
+        self._ledger = Ledger(journal)
         self._planner = planner
         self._policies = policies
         self._scheduler = scheduler
@@ -89,8 +87,6 @@ class Run:
         self._backlog = Backlog()
         self._following: dict[bytes, Task] = {}  # in its batch, where starts are told
         self._rejected: list[Outcome] = []  # of lines that are no entries, not yet told
-        self._outcomes: list[Outcome] = []  # settled, not yet in the journal
-        self._oldest = 0.0  # when the first of them was settled
         self._is_starved = False  # a worker is idle although tasks wait
         self._is_full = False  # no worker is idle
         self._is_short = False  # another worker would have something to do
@@ -101,7 +97,6 @@ class Run:
         self._told_login = False
         self._declared = 0  # bytes the manifest promises so far
         self._seen = 0  # lines the reader has read, also those not taken yet; it alone counts
-        self._parts_dirty = False
 
     def tell(self, report: Report | Brought) -> None:
         """Take the end of an attempt, or of a whole batch, from any thread."""
@@ -283,9 +278,7 @@ class Run:
         """Sleep until something happens, then deal with all that has."""
         now = time.monotonic()
         due = None if self._is_full else self._scheduler.next_time()  # what is due waits for a worker
-        until = min(due or now + _TURN, now + _TURN)
-        if self._outcomes:
-            until = min(until, self._oldest + _FLUSH_AFTER)
+        until = min(due or now + _TURN, now + _TURN, self._ledger.due)
         self._receive(self.inbox.take(until - now))
         now = time.monotonic()
         if now >= self._end:
@@ -309,9 +302,7 @@ class Run:
                 self._emit(message)
 
     def _progressed(self, progress: Progress) -> None:
-        if progress.part.token:
-            self._journal.save_part(progress.key, progress.part, durable=progress.durable)
-            self._parts_dirty = True
+        self._ledger.note_progress(progress)
         self._emit(progress)
 
     def _ended_attempt(self, report: Report, now: float) -> None:
@@ -342,8 +333,7 @@ class Run:
             self._crew.note_all(now, seconds, received, in_use)
         self.summary.received += sum(received)
         self.summary.count_fetched(received)
-        self._oldest = self._oldest if self._outcomes else now
-        self._outcomes += map(fetched_whole, tasks, files, repeat(now))
+        self._ledger.add(map(fetched_whole, tasks, files, repeat(now)), now)
 
     def _take_step(self, step: Step, attempt: Attempt) -> None:
         if isinstance(step, Ended):
@@ -363,10 +353,10 @@ class Run:
         task, failure = step.task, redacted(step.failure)
         self.summary.retries += 1
         part = task.share.part if task.share else task.part
-        self._keep_part(task.key, part)
+        self._ledger.keep_part(task.key, part)
         shown = (task.path, redact_url(attempt.url), attempt.number, step.delay, part.offset)
         self._emit(events.Retrying(task.key, *shown, failure, goes_on=task.share is not None))
-        self._note(tell_requeued(step, attempt))
+        self._ledger.note_attempt(tell_requeued(step, attempt))
 
     def _cooling(self, seconds: float, attempt: Attempt) -> None:
         reason = redacted(attempt.failure).message if attempt.failure else "its limit is reached"
@@ -377,7 +367,7 @@ class Run:
         refreshed = task.refreshed or attempt.refreshed
         shown = redact_url(hide_query(location) if refreshed else location)
         self._emit(events.Redirected(task.path, redact_url(attempt.url), shown))
-        self._note(tell_moved(task, attempt, shown))
+        self._ledger.note_attempt(tell_moved(task, attempt, shown))
         moved = task._replace(
             url=location, origin=origin_of(location), hops=attempt.hops, refreshed=refreshed
         )
@@ -386,16 +376,16 @@ class Run:
     def _ended(self, step: Ended, attempt: Attempt) -> None:
         task = step.task
         if (row := tell_ended(step, attempt)) is not None:
-            self._note(row)
+            self._ledger.note_attempt(row)
         if attempt.done is not None:
             self._settle(fetched(task, attempt, attempt.done, time.monotonic()))
         elif step.failure is not None and (step.failure.kind == "stopped" or step.failure.fatal):
-            self._keep_part(task.key, task.part)
-            self._put_back([task])
+            self._ledger.keep_part(task.key, task.part)
+            self._ledger.put_back([task])
             if step.failure.fatal:
                 self.stop(step.failure.message)
         elif step.failure is not None:
-            self._keep_part(task.key, task.part)
+            self._ledger.keep_part(task.key, task.part)
             self._fail(task, step.failure, attempt)
             if step.failure.kind == "login":
                 self._tell_login(task)
@@ -410,20 +400,9 @@ class Run:
     def _ended_range(self, step: Partial) -> None:
         if step.failure is None:
             return
-        self._keep_part(step.task.key, step.part)
+        self._ledger.keep_part(step.task.key, step.part)
         if step.failure.fatal:
             self.stop(step.failure.message)
-
-    def _note(self, row: AttemptRow) -> None:
-        self._journal.add_attempt(row)
-        self._parts_dirty = True
-
-    def _keep_part(self, key: bytes, part: PartInfo) -> None:
-        if part.token:
-            self._journal.save_part(key, part)
-        else:
-            self._journal.drop_part(key)
-        self._parts_dirty = True
 
     # -- outcomes --------------------------------------------------------------------------------
 
@@ -431,9 +410,7 @@ class Run:
         self._settle(failed(task, failure, attempt, time.monotonic()))
 
     def _settle(self, outcome: Outcome) -> None:
-        if not self._outcomes:
-            self._oldest = time.monotonic()
-        self._outcomes.append(outcome)
+        self._ledger.add([outcome], time.monotonic())
         self.summary.count(outcome)
         if outcome.failure is not None:
             self._check_failures()
@@ -451,21 +428,14 @@ class Run:
         if self._rejected:
             told, self._rejected = self._rejected, []
             yield from told
-        waited = time.monotonic() - self._oldest >= _FLUSH_AFTER
-        if now or waited or len(self._outcomes) >= _FLUSH_COUNT or not self._scheduler.active:
+        if now or self._ledger.is_due(time.monotonic()) or not self._scheduler.active:
             yield from self._write()
-        elif self._parts_dirty:
-            self._journal.commit()
-            self._parts_dirty = False
+        else:
+            self._ledger.commit()
 
     def _write(self) -> list[Outcome]:
-        """Put what has been settled, and the parts, into the journal; returns the outcomes told."""
-        outcomes, self._outcomes = self._outcomes, []
-        if not outcomes and not self._parts_dirty:
-            return outcomes
-        self._journal.settle([o for o in outcomes if o.key and o.reason not in _REMEMBERED])
-        self._journal.commit()
-        self._parts_dirty = False
+        """Put what there is to keep into the journal; returns the outcomes told."""
+        outcomes = self._ledger.write()
         if self._listens:
             for outcome in outcomes:
                 self._emit(events.Finished(outcome))
@@ -476,7 +446,7 @@ class Run:
     def _is_complete(self) -> bool:
         scheduler = self._scheduler
         waiting = (
-            scheduler.queued or scheduler.active or len(self._backlog) or self._outcomes or self._rejected
+            scheduler.queued or scheduler.active or len(self._backlog) or len(self._ledger) or self._rejected
         )
         return self._intake.is_done and not waiting
 
@@ -497,20 +467,10 @@ class Run:
         end = time.monotonic() + _LET_GO
         while self._scheduler.active and (left := end - time.monotonic()) > 0:
             self._receive(self.inbox.take(left))
-        self._put_back(self._scheduler.drain())
+        self._ledger.put_back(self._scheduler.drain())
         for origin in self._backlog.origins():
             while tasks := self._backlog.take(origin, _REFILL):
-                self._put_back(tasks)
-
-    def _put_back(self, tasks: Sequence[Task]) -> None:
-        """Leave on record the files that the server was to be asked about."""
-        keys = [task.key for task in tasks if task.held is not None]
-        if keys:
-            self._journal.put_back(keys)
-            self._parts_dirty = True
-
-
-_REMEMBERED = frozenset({"already fetched", "listed before"})  # skipped, yet the journal knows better
+                self._ledger.put_back(tasks)
 
 
 def _ignore(event: Event) -> None:

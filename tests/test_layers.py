@@ -47,7 +47,7 @@ LAYERS: dict[str, float] = {
     # each request by the transport that serves it; how each host may be asked; whose file it is
     "exchange": 9.5, "governing": 9.5, "standing": 9.5, "revisits": 9.7,
     # one attempt; one entry's plan
-    "chronicle": 10, "planner": 10, "transfer": 10,
+    "chronicle": 10, "ledger": 10, "planner": 10, "transfer": 10,
     # where attempts run
     "engine": 11,
     # the coordinator; the one of sizes
