@@ -18,6 +18,7 @@ PROBE_AFTER = 5  # connect or DNS failures in a row after which one attempt at a
 _GROW_AFTER = 20  # successes in a row for one more connection
 _BATCH_SECONDS = 0.25  # how long tasks may wait behind one another on a connection
 _AT_ONCE = 0.01  # seconds in which a host answers at once
+_NEAR = 0.005  # seconds of its quickest answer that tell such a host however long the others took
 _OWN_TURN = 0.05  # seconds an attempt may then take on average, waiting for the processor
 _FORGOTTEN_OVER = 256  # attempts over which the quickest one is forgotten
 _PACE_OVER = 8  # attempts over which the pace is smoothed
@@ -149,8 +150,9 @@ class HostSlot:
 
     @property
     def answers_at_once(self) -> bool:
-        """Say whether its answers take next to no time; beyond the quickest one we wait for our own turn."""
-        return 0.0 < self.quickest <= _AT_ONCE and self.pace <= _OWN_TURN
+        """Say whether its answers take next to no time; on a busy machine we wait for our own turn too."""
+        is_near = 0.0 < self.quickest <= _NEAR and self.pace <= _OWN_TURN
+        return is_near or 0.0 < self.pace <= _AT_ONCE
 
     def _most(self) -> int:
         """Return the connections allowed to a host that has refused nothing."""
