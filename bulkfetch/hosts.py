@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -18,6 +18,9 @@ PROBE_AFTER = 5  # connect or DNS failures in a row after which one attempt at a
 _GROW_AFTER = 20  # successes in a row for one more connection
 _BATCH_SECONDS = 0.25  # how long tasks may wait behind one another on a connection
 _AT_ONCE = 0.01  # seconds in which a host answers at once
+_NEAR = 0.005  # seconds of its quickest answer that tell such a host however long the others took
+_OWN_TURN = 0.05  # seconds an attempt may then take on average, waiting for the processor
+_FORGOTTEN_OVER = 256  # attempts over which the quickest one is forgotten
 _PACE_OVER = 8  # attempts over which the pace is smoothed
 _SMALL = 256 * 1024  # bytes; what is declared larger gets a worker to itself
 _SHRINK_EVERY = 1.0  # seconds; answers to requests already under way count once
@@ -46,8 +49,9 @@ class HostSlot:
 
     __slots__ = (
         "active", "allowance", "asks_first", "auto", "cooling_until", "delayed", "denials", "has_answered",
-        "has_timer", "in_ring", "limit", "limits", "misses", "not_before", "origin", "pace", "pacer", "ready",
-        "refusal", "refusals", "refused_until", "shrunk_at", "spacing", "streak", "throttles",
+        "has_timer", "in_ring", "limit", "limits", "misses", "not_before", "origin", "pace", "pacer",
+        "quickest", "ready", "refusal", "refusals", "refused_until", "shrunk_at", "spacing", "streak",
+        "throttles",
     )  # fmt: skip
 
     def __init__(self, origin: Origin, limits: HostLimits) -> None:
@@ -70,6 +74,7 @@ class HostSlot:
         self.throttles = 0  # 429 and 503 in a row
         self.streak = 0  # successes in a row
         self.pace = 0.0  # seconds a good attempt takes, smoothed
+        self.quickest = 0.0  # seconds the quickest one took lately
         self.shrunk_at = float("-inf")
         self.refusal: Failure | None = None  # why nothing is asked of this host before `refused_until`
         self.refused_until = 0.0
@@ -145,8 +150,9 @@ class HostSlot:
 
     @property
     def answers_at_once(self) -> bool:
-        """Say whether its answers take next to no time."""
-        return 0.0 < self.pace <= _AT_ONCE
+        """Say whether its answers take next to no time; on a busy machine we wait for our own turn too."""
+        is_near = 0.0 < self.quickest <= _NEAR and self.pace <= _OWN_TURN
+        return is_near or 0.0 < self.pace <= _AT_ONCE
 
     def _most(self) -> int:
         """Return the connections allowed to a host that has refused nothing."""
@@ -154,17 +160,29 @@ class HostSlot:
 
     def succeed(self, seconds: float = 0.0, received: int = 0, now: float = 0.0) -> None:
         """Count a good answer; after a run of them one more connection is allowed (AIMD)."""
+        self.succeed_all((seconds,), (received,), now)
+
+    def succeed_all(self, seconds: Sequence[float], received: Sequence[int], now: float) -> None:
+        """Count good answers in their order."""
         self.misses = self.throttles = self.denials = 0
         self.has_answered = True
-        self.pace += (seconds - self.pace) / _PACE_OVER if self.pace else seconds
+        self._keep_pace(seconds)
         if self.auto is not None:
-            limit = self.auto.note(now, seconds, received, self.active + 1 if self.ready else 0)
+            limit = self.auto.note_all(now, seconds, received, self.active + 1 if self.ready else 0)
             self.limit = 1 if self.asks_first else limit
         elif self.limit < self.limits.per_host:
-            self.streak += 1
-            if self.streak >= _GROW_AFTER:
-                self.limit += 1
+            grown, self.streak = divmod(self.streak + len(seconds), _GROW_AFTER)
+            self.limit = min(self.limit + grown, self.limits.per_host)
+            if self.limit == self.limits.per_host:
                 self.streak = 0
+
+    def _keep_pace(self, seconds: Sequence[float]) -> None:
+        pace, quickest = self.pace, self.quickest
+        for took in seconds:
+            pace += (took - pace) / _PACE_OVER if pace else took
+            later = took - quickest
+            quickest += later / _FORGOTTEN_OVER if quickest and later > 0 else later
+        self.pace, self.quickest = pace, quickest
 
     def answered(self) -> None:
         """Note that the host is there."""

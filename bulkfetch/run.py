@@ -7,32 +7,32 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, repeat
 
 from bulkfetch import events
 from bulkfetch.backlog import Backlog
 from bulkfetch.chronicle import tell_ended, tell_moved, tell_requeued
 from bulkfetch.config import FetchConfig
-from bulkfetch.engine import Engine, Report
+from bulkfetch.engine import Brought, Engine, Report
 from bulkfetch.errors import ManifestCut, UsageError
 from bulkfetch.events import Event, Exchanged, Notice, Progress
+from bulkfetch.fresh import unpack_whole
 from bulkfetch.governing import as_it_starts, has_deadlines
 from bulkfetch.inbox import Inbox
 from bulkfetch.intake import Intake
-from bulkfetch.journal import AttemptRow, Journal
+from bulkfetch.journal import Journal
+from bulkfetch.ledger import Ledger
 from bulkfetch.models import (
     Attempt,
     BadLine,
-    Done,
     Entry,
     Failure,
     Outcome,
-    PartInfo,
     Sharing,
-    Status,
     Task,
     rejected,
 )
+from bulkfetch.outcomes import failed, fetched, fetched_whole, redacted
 from bulkfetch.planner import Planner
 from bulkfetch.policy import Policies
 from bulkfetch.safetext import hide_query, redact, redact_url
@@ -41,11 +41,9 @@ from bulkfetch.summary import Summary
 from bulkfetch.tuning import AutoLimit
 from bulkfetch.urls import origin_of
 
-Message = Report | Progress | Sharing | Notice | Exchanged
+Message = Report | Brought | Progress | Sharing | Notice | Exchanged
 
 _TURN = 0.1  # seconds; longest wait, so that the display and the deadlines are looked at
-_FLUSH_AFTER = 0.05  # seconds an outcome may wait for others before they are written together
-_FLUSH_COUNT = 256
 _LET_GO = 2.0  # seconds in-flight attempts have after a stop
 _BACKLOG_MOST = 1_000_000  # tasks on disk; then the manifest waits
 _LOOK_EVERY = 0.5  # seconds between looks further down the manifest; what they bring is put on disk
@@ -73,7 +71,7 @@ class Run:
         crew: AutoLimit | None = None,
     ) -> None:
         self._config = config
-        self._journal = journal
+        self._ledger = Ledger(journal)
         self._planner = planner
         self._policies = policies
         self._scheduler = scheduler
@@ -89,8 +87,6 @@ class Run:
         self._backlog = Backlog()
         self._following: dict[bytes, Task] = {}  # in its batch, where starts are told
         self._rejected: list[Outcome] = []  # of lines that are no entries, not yet told
-        self._outcomes: list[Outcome] = []  # settled, not yet in the journal
-        self._oldest = 0.0  # when the first of them was settled
         self._is_starved = False  # a worker is idle although tasks wait
         self._is_full = False  # no worker is idle
         self._is_short = False  # another worker would have something to do
@@ -100,11 +96,11 @@ class Run:
         self._broken: Exception | None = None  # why the manifest was not read to its end
         self._told_login = False
         self._declared = 0  # bytes the manifest promises so far
-        self._parts_dirty = False
+        self._seen = 0  # lines the reader has read, also those not taken yet; it alone counts
 
-    def tell(self, report: Report) -> None:
-        """Take the end of an attempt, from any thread."""
-        self.inbox.put(report, wake=report.ends_batch)
+    def tell(self, report: Report | Brought) -> None:
+        """Take the end of an attempt, or of a whole batch, from any thread."""
+        self.inbox.put(report, wake=isinstance(report, Brought) or report.ends_batch)
 
     def outcomes(self, entries: Iterator[Entry | BadLine], engine: Engine) -> Iterator[Outcome]:
         """Yield every outcome once it is in the journal; ends when all are, or the run is stopped.
@@ -114,7 +110,7 @@ class Run:
         """
         owner = os.getpid()
         self._engine = engine
-        self._intake = intake = Intake(entries, self.inbox.wake, self._stop)
+        self._intake = intake = Intake(self._counted(entries), self.inbox.wake, self._stop)
         started = time.monotonic()
         self._end = started + self._config.deadline if self._config.deadline else float("inf")
         intake.start()
@@ -144,6 +140,16 @@ class Run:
         self._stop.set()
 
     # -- entries ---------------------------------------------------------------------------------
+
+    def _counted(self, entries: Iterator[Entry | BadLine]) -> Iterator[Entry | BadLine]:
+        for entry in entries:
+            self._seen += 1
+            yield entry
+
+    @property
+    def _waiting(self) -> int:
+        """Tasks that have yet to be started, as far as the manifest has been read."""
+        return self._scheduler.queued + self._seen - self.summary.entries - self.summary.bad_lines
 
     def _read(self) -> None:
         """Plan what the reader has, while there is room in the window or workers have nothing to do."""
@@ -240,7 +246,7 @@ class Run:
         self._is_starved = self._is_full = False
         most = self._crew.limit if self._crew else self._config.most_jobs
         policies = self._policies if self._has_deadlines else None
-        few = min(most, self._engine.most_small(now, self._scheduler.queued))
+        few = min(most, self._engine.most_small(now, self._waiting))
         while self._scheduler.active < (few if self._comes_at_once else most):
             task = self._scheduler.take(now)
             if task is None:
@@ -272,9 +278,7 @@ class Run:
         """Sleep until something happens, then deal with all that has."""
         now = time.monotonic()
         due = None if self._is_full else self._scheduler.next_time()  # what is due waits for a worker
-        until = min(due or now + _TURN, now + _TURN)
-        if self._outcomes:
-            until = min(until, self._oldest + _FLUSH_AFTER)
+        until = min(due or now + _TURN, now + _TURN, self._ledger.due)
         self._receive(self.inbox.take(until - now))
         now = time.monotonic()
         if now >= self._end:
@@ -286,6 +290,8 @@ class Run:
         for message in messages:
             if isinstance(message, Report):
                 self._ended_attempt(message, now)
+            elif isinstance(message, Brought):
+                self._ended_batch(message, now)
             elif isinstance(message, Progress):
                 self._progressed(message)
             elif isinstance(message, Sharing):
@@ -296,9 +302,7 @@ class Run:
                 self._emit(message)
 
     def _progressed(self, progress: Progress) -> None:
-        if progress.part.token:
-            self._journal.save_part(progress.key, progress.part, durable=progress.durable)
-            self._parts_dirty = True
+        self._ledger.note_progress(progress)
         self._emit(progress)
 
     def _ended_attempt(self, report: Report, now: float) -> None:
@@ -312,6 +316,24 @@ class Run:
         if unstarted:  # first, so that a host that is given up takes them along
             self._scheduler.give_back(unstarted, now)
         self._take_step(self._scheduler.settle(task, attempt, now, frees=frees), attempt)
+
+    def _ended_batch(self, batch: Brought, now: float) -> None:
+        """Settle files that were all there is to tell of, with one look at what they have in common."""
+        tasks, files = batch
+        seconds = [file[0] for file in files]
+        received = [file[2][0] for file in files]
+        in_use = self._scheduler.active if self._is_short else 0
+        is_told = bool(self._following)
+        if is_told or not self._scheduler.settle_whole(tasks[0].origin, seconds, received, now):
+            last = len(tasks) - 1
+            for i, (task, file) in enumerate(zip(tasks, files, strict=True)):
+                self._ended_attempt(Report(task, unpack_whole(file, task), i == last), now)
+            return
+        if self._crew is not None:
+            self._crew.note_all(now, seconds, received, in_use)
+        self.summary.received += sum(received)
+        self.summary.count_fetched(received)
+        self._ledger.add(map(fetched_whole, tasks, files, repeat(now)), now)
 
     def _take_step(self, step: Step, attempt: Attempt) -> None:
         if isinstance(step, Ended):
@@ -328,16 +350,16 @@ class Run:
             self._fail(other, refusal)
 
     def _requeued(self, step: Requeued, attempt: Attempt) -> None:
-        task, failure = step.task, _redacted(step.failure)
+        task, failure = step.task, redacted(step.failure)
         self.summary.retries += 1
         part = task.share.part if task.share else task.part
-        self._keep_part(task.key, part)
+        self._ledger.keep_part(task.key, part)
         shown = (task.path, redact_url(attempt.url), attempt.number, step.delay, part.offset)
         self._emit(events.Retrying(task.key, *shown, failure, goes_on=task.share is not None))
-        self._note(tell_requeued(step, attempt))
+        self._ledger.note_attempt(tell_requeued(step, attempt))
 
     def _cooling(self, seconds: float, attempt: Attempt) -> None:
-        reason = _redacted(attempt.failure).message if attempt.failure else "its limit is reached"
+        reason = redacted(attempt.failure).message if attempt.failure else "its limit is reached"
         self._emit(events.Cooling(str(origin_of(attempt.url)), seconds, reason))
 
     def _moved(self, step: Moved, attempt: Attempt) -> None:
@@ -345,7 +367,7 @@ class Run:
         refreshed = task.refreshed or attempt.refreshed
         shown = redact_url(hide_query(location) if refreshed else location)
         self._emit(events.Redirected(task.path, redact_url(attempt.url), shown))
-        self._note(tell_moved(task, attempt, shown))
+        self._ledger.note_attempt(tell_moved(task, attempt, shown))
         moved = task._replace(
             url=location, origin=origin_of(location), hops=attempt.hops, refreshed=refreshed
         )
@@ -354,16 +376,16 @@ class Run:
     def _ended(self, step: Ended, attempt: Attempt) -> None:
         task = step.task
         if (row := tell_ended(step, attempt)) is not None:
-            self._note(row)
+            self._ledger.note_attempt(row)
         if attempt.done is not None:
-            self._settle(_fetched(task, attempt, attempt.done))
+            self._settle(fetched(task, attempt, attempt.done, time.monotonic()))
         elif step.failure is not None and (step.failure.kind == "stopped" or step.failure.fatal):
-            self._keep_part(task.key, task.part)
-            self._put_back([task])
+            self._ledger.keep_part(task.key, task.part)
+            self._ledger.put_back([task])
             if step.failure.fatal:
                 self.stop(step.failure.message)
         elif step.failure is not None:
-            self._keep_part(task.key, task.part)
+            self._ledger.keep_part(task.key, task.part)
             self._fail(task, step.failure, attempt)
             if step.failure.kind == "login":
                 self._tell_login(task)
@@ -378,42 +400,17 @@ class Run:
     def _ended_range(self, step: Partial) -> None:
         if step.failure is None:
             return
-        self._keep_part(step.task.key, step.part)
+        self._ledger.keep_part(step.task.key, step.part)
         if step.failure.fatal:
             self.stop(step.failure.message)
-
-    def _note(self, row: AttemptRow) -> None:
-        self._journal.add_attempt(row)
-        self._parts_dirty = True
-
-    def _keep_part(self, key: bytes, part: PartInfo) -> None:
-        if part.token:
-            self._journal.save_part(key, part)
-        else:
-            self._journal.drop_part(key)
-        self._parts_dirty = True
 
     # -- outcomes --------------------------------------------------------------------------------
 
     def _fail(self, task: Task, failure: Failure, attempt: Attempt | None = None) -> None:
-        outcome = Outcome(
-            entry=task.entry,
-            status=Status.FAILED,
-            path=task.path,
-            url=redact_url(task.entry.urls[0]),
-            final_url=redact_url(attempt.url) if attempt else "",
-            received=task.received,
-            attempts=attempt.number if attempt else task.attempt - 1,
-            seconds=time.monotonic() - task.started if task.started else 0.0,
-            failure=_redacted(failure),
-            key=task.key,
-        )
-        self._settle(outcome)
+        self._settle(failed(task, failure, attempt, time.monotonic()))
 
     def _settle(self, outcome: Outcome) -> None:
-        if not self._outcomes:
-            self._oldest = time.monotonic()
-        self._outcomes.append(outcome)
+        self._ledger.add([outcome], time.monotonic())
         self.summary.count(outcome)
         if outcome.failure is not None:
             self._check_failures()
@@ -431,21 +428,14 @@ class Run:
         if self._rejected:
             told, self._rejected = self._rejected, []
             yield from told
-        waited = time.monotonic() - self._oldest >= _FLUSH_AFTER
-        if now or waited or len(self._outcomes) >= _FLUSH_COUNT or not self._scheduler.active:
+        if now or self._ledger.is_due(time.monotonic()) or not self._scheduler.active:
             yield from self._write()
-        elif self._parts_dirty:
-            self._journal.commit()
-            self._parts_dirty = False
+        else:
+            self._ledger.commit()
 
     def _write(self) -> list[Outcome]:
-        """Put what has been settled, and the parts, into the journal; returns the outcomes told."""
-        outcomes, self._outcomes = self._outcomes, []
-        if not outcomes and not self._parts_dirty:
-            return outcomes
-        self._journal.settle([o for o in outcomes if o.key and o.reason not in _REMEMBERED])
-        self._journal.commit()
-        self._parts_dirty = False
+        """Put what there is to keep into the journal; returns the outcomes told."""
+        outcomes = self._ledger.write()
         if self._listens:
             for outcome in outcomes:
                 self._emit(events.Finished(outcome))
@@ -456,7 +446,7 @@ class Run:
     def _is_complete(self) -> bool:
         scheduler = self._scheduler
         waiting = (
-            scheduler.queued or scheduler.active or len(self._backlog) or self._outcomes or self._rejected
+            scheduler.queued or scheduler.active or len(self._backlog) or len(self._ledger) or self._rejected
         )
         return self._intake.is_done and not waiting
 
@@ -477,46 +467,11 @@ class Run:
         end = time.monotonic() + _LET_GO
         while self._scheduler.active and (left := end - time.monotonic()) > 0:
             self._receive(self.inbox.take(left))
-        self._put_back(self._scheduler.drain())
+        self._ledger.put_back(self._scheduler.drain())
         for origin in self._backlog.origins():
             while tasks := self._backlog.take(origin, _REFILL):
-                self._put_back(tasks)
-
-    def _put_back(self, tasks: Sequence[Task]) -> None:
-        """Leave on record the files that the server was to be asked about."""
-        keys = [task.key for task in tasks if task.held is not None]
-        if keys:
-            self._journal.put_back(keys)
-            self._parts_dirty = True
-
-
-_new = tuple.__new__  # one for every file, made in a quarter of the time
-_FETCHED = Status.FETCHED  # looking it up is slow before Python 3.12
-_REMEMBERED = frozenset({"already fetched", "listed before"})  # skipped, yet the journal knows better
-
-
-def _fetched(task: Task, attempt: Attempt, done: Done) -> Outcome:
-    (
-        size, digits, algorithm, etag, last_modified, mtime_ns, warnings, kept, fresh_until,
-        is_foreign, is_asked,
-    ) = done  # fmt: skip
-    entry = task.entry
-    named = entry.urls[0]
-    url = redact_url(named)
-    final_url = "" if not is_asked else url if attempt.url == named else redact_url(attempt.url)
-    digest = digits and f"{algorithm}:{digits}"
-    return _new(Outcome, (
-        entry, _FETCHED if not kept else Status.SKIPPED if is_foreign else Status.UNCHANGED, task.path, url,
-        final_url, size, task.received + attempt.received, digits if algorithm == "sha256" else "", digest,
-        etag, last_modified, mtime_ns, attempt.number, time.monotonic() - task.started, None, kept, warnings,
-        task.key, fresh_until,
-    ))  # fmt: skip
+                self._ledger.put_back(tasks)
 
 
 def _ignore(event: Event) -> None:
     """Stand for the listeners when there are none."""
-
-
-def _redacted(failure: Failure) -> Failure:
-    message = redact(failure.message)
-    return failure if message == failure.message else replace(failure, message=message)

@@ -237,6 +237,28 @@ class Scheduler:
             self._offer(slot, now)
         return step
 
+    def settle_whole(
+        self, origin: Origin, seconds: Sequence[float], received: Sequence[int], now: float
+    ) -> bool:
+        """Take back a batch all of whose files came whole; False: each must be settled by itself.
+
+        Args:
+            origin: of them all.
+            seconds: what each took.
+            received: bytes of each.
+            now: monotonic time.
+        """
+        slot = self._slots.get(origin)
+        if slot is None or slot.allowance is not None or slot.pacer is not None or self._groups:
+            return False
+        slot.succeed_all(seconds[:-1], received[:-1], now)
+        slot.active -= 1
+        self.active -= 1
+        slot.succeed(seconds[-1], received[-1], now)
+        if not slot.in_ring:
+            self._offer(slot, now)
+        return True
+
     def drain(self) -> list[Task]:
         """Remove and return every task that has not been started."""
         tasks = [task for _, _, _, task in self._timers if task is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,6 +72,11 @@ class Summary:
                 self.unasked += outcome.failure.unasked
         else:
             self.unchanged += 1
+
+    def count_fetched(self, sizes: Sequence[int]) -> None:
+        """Add outcomes of files that were fetched, by their sizes."""
+        self.fetched += len(sizes)
+        self.stored += sum(sizes)
 
     def to_record(self) -> dict[str, Any]:
         """Return the totals as a JSON-ready dict."""

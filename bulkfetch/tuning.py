@@ -5,6 +5,7 @@ Pure: times are monotonic seconds and arguments; whoever owns an object is alone
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil
 from typing import NamedTuple
 
@@ -24,8 +25,9 @@ _LEAST_STARTING = 0.05  # a doubling is seen all the same
 _LEAST_SETTLING = 0.02
 _LEAST_ANSWERS = 8
 _CROWD_LEAST = 4  # workers that the processor always has work for
-_CROWD_SECONDS = 0.1
+_CROWD_SECONDS = 0.05
 _BUSY, _IDLE = 0.9, 0.7  # of one core
+_HALF = 0.5  # of one core, which is all there is on a machine that others keep busy
 _FAST = 0.02  # seconds of an answer
 _OVERLAP_LEAST = 2  # batches at work: one answer that is slow holds up no other batch
 _OVERLAP_ANSWERS = 64
@@ -181,6 +183,20 @@ class AutoLimit:
             self._close(now)
         return self.limit
 
+    def note_all(self, now: float, seconds: Sequence[float], received: Sequence[int], in_use: int) -> int:
+        """Count good answers as `note` does, one after another."""
+        if self._answers + len(seconds) >= self._due:
+            for took, size in zip(seconds, received, strict=True):
+                self.note(now, took, size, in_use)
+        elif seconds:
+            self._answers += len(seconds)
+            self._received += sum(received)
+            self._waited = sum(seconds, self._waited)
+            self._longest = max(self._longest, max(seconds))
+            self._peak = max(self._peak, in_use)
+            self._has_paused = self._has_paused or not in_use
+        return self.limit
+
     def cut(self, limit: int, now: float) -> None:
         """Go on from fewer."""
         self._tuner.cut(limit)
@@ -226,12 +242,13 @@ class Crowd:
     `limit` is for small files that come at once.
     """
 
-    __slots__ = ("_cpu", "_least", "_most", "_since", "limit")
+    __slots__ = ("_cpu", "_least", "_most", "_since", "is_working", "limit")
 
     def __init__(self, most: int) -> None:
         self.limit = self._most = most
         self._least = min(_CROWD_LEAST, most)
         self._since = self._cpu = 0.0
+        self.is_working = False  # the processor, for a good part of the time
 
     def look(self, now: float, cpu: float) -> None:
         """Compare the processor time used so far, `cpu`, with the clock, both in seconds."""
@@ -239,6 +256,7 @@ class Crowd:
         if elapsed < _CROWD_SECONDS:
             return
         share = (cpu - self._cpu) / elapsed
+        self.is_working = share > _HALF
         if share > _BUSY:
             self.limit = max(self._least, self.limit * 3 // 4)
         elif share < _IDLE:

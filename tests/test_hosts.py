@@ -190,6 +190,23 @@ def test_what_answers_at_once_is_known_once_it_has_answered(slot, seconds, at_on
     assert slot.answers_at_once is at_once
 
 
+def test_small_files_of_a_quick_host_come_at_once_also_where_they_wait_for_the_processor(slot):
+    for _ in range(8):
+        slot.succeed(0.002)
+        for _ in range(15):
+            slot.succeed(0.02)
+    assert slot.answers_at_once
+
+
+@pytest.mark.parametrize("answers", [[0.012], [0.001, 0.2]], ids=["further away", "one in two slow"])
+def test_a_host_that_was_quick_once_is_found_slow(slot, answers):
+    slot.succeed(0.001)
+    for _ in range(1000):
+        for seconds in answers:
+            slot.succeed(seconds)
+    assert not slot.answers_at_once
+
+
 def test_only_small_files_ride_along(slot):
     small, large = task_of(256 * 1024), task_of(256 * 1024 + 1)
     slot.ready.extend([small, small, large, *[small] * 800])

@@ -27,7 +27,7 @@ LAYERS: dict[str, float] = {
     # the one configuration; what a host allows by its own words and by its refusals
     "allowance": 3, "config": 3, "pacing": 3, "robots": 3, "screening": 3, "spacing": 3, "tuning": 3,
     # pure decisions and totals
-    "nesting": 4, "resume": 4, "retry": 4, "segments": 4, "summary": 4,
+    "nesting": 4, "outcomes": 4, "resume": 4, "retry": 4, "segments": 4, "summary": 4,
     # event values; one host's state
     "events": 5, "groups": 5, "hosts": 5,
     # which task may start: still pure
@@ -47,7 +47,7 @@ LAYERS: dict[str, float] = {
     # each request by the transport that serves it; how each host may be asked; whose file it is
     "exchange": 9.5, "governing": 9.5, "standing": 9.5, "revisits": 9.7,
     # one attempt; one entry's plan
-    "chronicle": 10, "planner": 10, "transfer": 10,
+    "chronicle": 10, "ledger": 10, "planner": 10, "transfer": 10,
     # where attempts run
     "engine": 11,
     # the coordinator; the one of sizes

@@ -341,13 +341,13 @@ def test_every_run_ends_within_the_bounds(kind, latency, size, noise, received, 
 
 
 def crowd_after(most, *stretches):
-    """Return the limit after stretches of (share of a core, seconds), looked at a hundred times a second."""
+    """Return a crowd after stretches of (share of a core, seconds), looked at a hundred times a second."""
     crowd, now, cpu = Crowd(most), 1000.0, 3.0
     for share, seconds in stretches:
         for _ in range(round(seconds * 100)):
             crowd.look(now, cpu)
             now, cpu = now + 0.01, cpu + share / 100
-    return crowd.limit
+    return crowd
 
 
 @pytest.mark.parametrize(
@@ -363,4 +363,10 @@ def crowd_after(most, *stretches):
     ],
 )
 def test_few_workers_are_used_while_all_wait_for_the_processor(most, stretches, limit):
-    assert crowd_after(most, *stretches) == limit
+    assert crowd_after(most, *stretches).limit == limit
+
+
+@pytest.mark.parametrize(("share", "is_working"), [(0.0, False), (0.3, False), (0.7, True), (1.2, True)])
+def test_a_run_on_a_busy_machine_was_taken_for_an_idle_one(share, is_working):
+    assert crowd_after(16, (share, 1.0)).is_working is is_working
+    assert not crowd_after(16, (share, 1.0), (0.1, 0.2)).is_working

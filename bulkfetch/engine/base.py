@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from bulkfetch.errors import to_failure
+from bulkfetch.fresh import Whole
 from bulkfetch.models import Attempt, Task
 
 
@@ -19,8 +20,16 @@ class Report(NamedTuple):
     unstarted: tuple[Task, ...] = ()  # of the same batch, handed back
 
 
+class Brought(NamedTuple):
+    """A batch of fresh tasks has ended: the first answer to each was its file, and that is all."""
+
+    tasks: Sequence[Task]
+    files: Sequence[Whole]
+
+
 Worker = Callable[[Sequence[Task]], Iterator[Attempt]]  # makes one attempt at each, as they are asked for
 Tell = Callable[[Report], None]  # called from any thread
+TellAll = Callable[[Report | Brought], None]
 
 
 class Engine(Protocol):

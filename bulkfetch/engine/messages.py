@@ -11,8 +11,8 @@ import os
 import struct
 from typing import Any
 
-from bulkfetch.fresh import FRESH, whole_attempt
-from bulkfetch.models import Attempt, Done, Entry, Origin, Task
+from bulkfetch.fresh import FRESH, pack_whole, unpack_whole
+from bulkfetch.models import Attempt, Entry, Origin, Task
 
 STOP = "stop"  # to a process: nothing more is to be done
 # From a process; what a frame begins with.
@@ -67,23 +67,23 @@ def unpack_task(frame: Frame, origin: Origin) -> Task:
 
 def pack_attempt(attempt: Attempt, task: Task) -> Frame:
     """Return what `unpack_attempt` makes the attempt of again."""
-    done = attempt.done
-    if done is not None:
-        facts = (*done[:6], done.fresh_until)
-        frame = (attempt.seconds, attempt.started, facts)
-        if unpack_attempt(frame, task) == attempt:
-            return frame
+    if (whole := pack_whole(attempt, task)) is not None:
+        return whole
     import pickle  # which a run without processes does not need
 
     return pickle.dumps(attempt, pickle.HIGHEST_PROTOCOL)
 
 
+def is_whole(frame: Frame) -> bool:
+    """Say whether an attempt just brought a small file, and `unpack_whole` serves."""
+    return not isinstance(frame, bytes)
+
+
 def unpack_attempt(frame: Frame, task: Task) -> Attempt:
     """Return the attempt at a task."""
-    if isinstance(frame, bytes):
-        import pickle
+    if is_whole(frame):
+        return unpack_whole(frame, task)
+    import pickle
 
-        attempt: Attempt = pickle.loads(frame)
-        return attempt
-    seconds, started, (*facts, fresh_until) = frame
-    return whole_attempt(task, _new(Done, (*facts, (), "", fresh_until, False, True)), seconds, started)
+    attempt: Attempt = pickle.loads(frame)
+    return attempt

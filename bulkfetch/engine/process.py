@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from bulkfetch.config import FetchConfig
-from bulkfetch.engine.base import Report, Tell
+from bulkfetch.engine.base import Brought, Report, TellAll
 from bulkfetch.engine.messages import (
     BATCH,
     BEAT,
@@ -21,6 +21,7 @@ from bulkfetch.engine.messages import (
     HELLO,
     STOP,
     Frame,
+    is_whole,
     pack_frame,
     pack_task,
     read_frame,
@@ -51,7 +52,7 @@ class Process:
     def __init__(
         self,
         config: FetchConfig,
-        tell: Tell,
+        tell: TellAll,
         emit: Callable[[Any], None],
         keep_cookies: Callable[[Origin, str, Sequence[str]], None],
     ) -> None:
@@ -181,15 +182,20 @@ class Process:
 
     def _report(self, number: int, attempts: Sequence[Frame], cpu: float) -> None:
         batch, size = self._batches[number]
-        made = [unpack_attempt(frame, task) for frame, task in zip(attempts, batch, strict=False)]
+        if len(attempts) == len(batch) and all(map(is_whole, attempts)):
+            fastest = min([seconds for seconds, _, _ in attempts])
+            reports: list[Report | Brought] = [Brought(batch, attempts)]
+        else:
+            made = [unpack_attempt(frame, task) for frame, task in zip(attempts, batch, strict=False)]
+            fastest = min(attempt.seconds for attempt in made)
+            reports = [Report(task, attempt, False) for task, attempt in zip(batch, made, strict=False)]
+            reports[-1] = Report(batch[len(made) - 1], made[-1], True, tuple(batch[len(made) :]))
         with self._lock:
             del self._batches[number]
             self._unread -= size
-        self._overlap.note(len(made), min(attempt.seconds for attempt in made), cpu)
-        last = len(made) - 1
-        for i, attempt in enumerate(made):
-            unstarted = tuple(batch[len(made) :]) if i == last else ()
-            self._tell(Report(batch[i], attempt, i == last, unstarted))
+        self._overlap.note(len(attempts), fastest, cpu)
+        for report in reports:
+            self._tell(report)
 
     def _lose(self, status: int) -> None:
         """Hand back what a process that was killed had been given; any of it may be there already."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bulkfetch.config import AUTO, FetchConfig
-from bulkfetch.engine.base import Tell
+from bulkfetch.engine.base import TellAll
 from bulkfetch.engine.threads import ThreadEngine
 from bulkfetch.exchange import Exchange
 from bulkfetch.fresh import is_fresh
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bulkfetch.engine.process import Process
 
 _MOST = 3  # processes that one coordinator keeps busy
-_WORTH = 2500  # tasks that must be waiting for further processes to pay for their start
+_WORTH = 2000  # tasks that must be waiting for further processes to pay for their start
 _LEAST_EACH = 2  # batches at work in a process: one answer that is slow holds up no other
 _HELLO_SECONDS = 10.0
 
@@ -59,7 +59,7 @@ class ProcessEngine:
         threads: ThreadEngine,
         config: FetchConfig,
         exchange: Exchange,
-        tell: Tell,
+        tell: TellAll,
         emit: Callable[[Any], None],
     ) -> None:
         self._most = most
@@ -75,6 +75,7 @@ class ProcessEngine:
         self._owner = os.getpid()
         self._crew: list[Process] = []
         self._is_worth_it = self._is_asked
+        self._has_use = False  # a batch has come that a process could have taken
         self._is_over = False  # no process is started any more
 
     def submit(self, batch: Sequence[Task], *, at_once: bool = False) -> None:
@@ -91,7 +92,9 @@ class ProcessEngine:
         if limits:
             return sum(limits)
         few = self._threads.most_small(now, waiting)
-        self._is_worth_it = self._is_asked or (self._threads.is_crowded and waiting >= _WORTH)
+        self._is_worth_it = self._is_asked or (self._threads.is_working and waiting >= _WORTH)
+        if self._has_use:  # not with the next batch: every worker has just begun one
+            self._start_once()
         return few
 
     def let_go(self) -> None:
@@ -115,8 +118,8 @@ class ProcessEngine:
         first = batch[0]
         if not (self._exchange.is_bare(first.origin, first.url) and all(map(is_fresh, batch))):
             return None
-        if self._is_worth_it and not self._crew and not self._is_over:
-            self._start()
+        self._has_use = True
+        self._start_once()
         crew = self._crew
         if crew and not self._are_shared:  # idle connections count too
             crew = [crew[hash(first.origin) % len(crew)]]
@@ -125,6 +128,10 @@ class ProcessEngine:
             return None
         self._exchange.drop_idle(first.origin)  # or the host would see theirs and ours
         return min(ready, key=lambda process: process.busy)
+
+    def _start_once(self) -> None:
+        if self._is_worth_it and not self._crew and not self._is_over:
+            self._start()
 
     def _start(self) -> None:
         from bulkfetch.engine.process import Process  # most runs need none

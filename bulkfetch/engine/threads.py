@@ -46,9 +46,9 @@ class ThreadEngine:
         return self._crowd.limit
 
     @property
-    def is_crowded(self) -> bool:
-        """Say whether the processor is what the workers wait for."""
-        return self._crowd.limit < self._jobs
+    def is_working(self) -> bool:
+        """Say whether the processor has had work for a good part of the time lately."""
+        return self._crowd.is_working
 
     def let_go(self) -> None:
         """The watchdog sees that the run stops."""
