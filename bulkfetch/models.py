@@ -73,8 +73,7 @@ class Request:
         return self.method.encode() + b"\0" + self.body
 
 
-@frozen
-class Entry:
+class Entry(NamedTuple):
     """One parsed manifest line."""
 
     urls: tuple[str, ...]  # at least one; further ones are mirrors, tried in turn
@@ -82,26 +81,13 @@ class Entry:
     size: int | None = None
     digests: tuple[tuple[str, str], ...] = ()  # (algorithm, lower-case hex) pairs
     headers: tuple[tuple[str, str], ...] = ()
-    extra: Mapping[str, Any] = field(default_factory=lambda: NOTHING)  # the user's other columns, untouched
+    extra: Mapping[str, Any] = NOTHING  # the user's other columns, untouched
     source: str = ""
     line: int = 0
     request: Request | None = None  # None: a plain GET
 
     def __reduce__(self) -> tuple[Any, ...]:  # a mappingproxy does not pickle
-        return (
-            Entry,
-            (
-                self.urls,
-                self.path,
-                self.size,
-                self.digests,
-                self.headers,
-                dict(self.extra),
-                self.source,
-                self.line,
-                self.request,
-            ),
-        )
+        return (Entry, tuple(self._replace(extra=dict(self.extra))))
 
 
 @frozen

@@ -86,7 +86,7 @@ class _Sizing:
             read = list(itertools.islice(tasks, min(_AT_ONCE, self._config.window - self._scheduler.queued)))
             is_over = is_over or (not read and self._scheduler.queued < self._config.window)
             for task in read:
-                yield from self._add(task._replace(entry=replace(task.entry, request=HEAD)))
+                yield from self._add(task._replace(entry=task.entry._replace(request=HEAD)))
             if self._has_deadlines:  # looks at every task that waits
                 late = self._scheduler.expire(time.monotonic())
                 yield from (self._end(task, failure) for task, failure in late)

@@ -92,7 +92,7 @@ class Sources:
 def read_named(url: str, name: str) -> Entries:
     """Yield the one entry of `url`, to be stored as `name`."""
     for entry in read_urls([url]):
-        yield replace(entry, path=name) if isinstance(entry, Entry) else entry
+        yield entry._replace(path=name) if isinstance(entry, Entry) else entry
 
 
 def _check_readable(name: str) -> None:

@@ -20,6 +20,7 @@ HELLO, ALIVE, BATCH, COOKIES, EVENT = "hello", "alive", "batch", "cookies", "eve
 BEAT = 5.0  # seconds from one sign of life to the next
 _SIZE = struct.Struct("!I")
 _new = tuple.__new__  # several for every file, made in a quarter of the time
+_REST = Entry(())[4:]  # of an entry's fields, which no attempt at a fresh task asks for
 
 Frame = Any  # what `marshal` knows: numbers, texts, bytes, None and tuples and lists of such
 
@@ -61,7 +62,7 @@ def pack_task(task: Task) -> Frame:
 def unpack_task(frame: Frame, origin: Origin) -> Task:
     """Return a task with an origin."""
     key, path, url, size, digests, deadline, started = frame
-    entry = Entry((url,), None, size, digests)
+    entry = _new(Entry, ((url,), None, size, digests, *_REST))
     return _new(Task, (entry, key, path, url, origin, *FRESH, deadline, started))
 
 

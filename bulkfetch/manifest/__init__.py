@@ -7,7 +7,7 @@ from typing import Any
 
 from bulkfetch.errors import LineError, ManifestError
 from bulkfetch.manifest.columns import OWN_HEADERS, Shape, checked_entry, to_entry
-from bulkfetch.manifest.entries import Checked, new_entry
+from bulkfetch.manifest.entries import Checked
 from bulkfetch.manifest.formats import EXTENSIONS, READERS, check_format, format_of_content, format_of_name
 from bulkfetch.manifest.lines import BLANK, Line, bad_line, skip_to_content, split_lines
 from bulkfetch.manifest.sources import ManifestSource, check_readable, name_of, read_chunks
@@ -92,7 +92,7 @@ def _read(source: ManifestSource, name: str | None, shape: Shape) -> Iterator[En
 
 def _as_entry(given: Any, shape: Shape, number: int) -> Entry:
     if isinstance(given, str):
-        return new_entry(parse_urls(given.strip(BLANK), shape), shape.source, number)
+        return Entry(parse_urls(given.strip(BLANK), shape), source=shape.source, line=number)
     if isinstance(given, Entry):
         return checked_entry(given, shape, number)
     if isinstance(given, Mapping) and all(isinstance(name, str) for name in given):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -11,7 +10,6 @@ from bulkfetch.asking import Asked, check_request, read_params
 from bulkfetch.checksums import ALGORITHMS, is_hex_digest
 from bulkfetch.errors import LineError
 from bulkfetch.expressions import late
-from bulkfetch.manifest.entries import new_entry
 from bulkfetch.manifest.lines import BLANK
 from bulkfetch.models import NOTHING, Entry
 from bulkfetch.urls import add_query, join_url, parse_url
@@ -95,8 +93,8 @@ def finish(draft: Draft, number: int) -> Entry:
     if len(urls) > 1:
         urls = tuple(dict.fromkeys(urls))
     request = draft.asked.finish(len(urls)) if draft.asked else None
-    values = (draft.path, draft.size, draft.digests, draft.headers, draft.extra or NOTHING, request)
-    return new_entry(urls, draft.shape.source, number, *values)
+    given = (draft.path, draft.size, draft.digests, draft.headers, draft.extra or NOTHING)
+    return Entry(urls, *given, draft.shape.source, number, request)
 
 
 def checked_entry(entry: Entry, shape: Shape, number: int) -> Entry:
@@ -112,7 +110,7 @@ def checked_entry(entry: Entry, shape: Shape, number: int) -> Entry:
     made = finish(draft, entry.line or number)
     request = entry.request and check_request(entry.request, len(made.urls))
     source = entry.source or shape.source
-    return replace(made, path=entry.path, extra=entry.extra, source=source, request=request)
+    return made._replace(path=entry.path, extra=entry.extra, source=source, request=request)
 
 
 @lru_cache(maxsize=256)

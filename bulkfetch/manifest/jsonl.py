@@ -8,7 +8,6 @@ from typing import Any, NoReturn
 
 from bulkfetch.errors import LineError, ManifestError
 from bulkfetch.manifest.columns import Shape, to_entry
-from bulkfetch.manifest.entries import new_entry
 from bulkfetch.manifest.lines import BLANK, Line, bad_line, is_skipped, skip_to_content
 from bulkfetch.manifest.text import parse_urls
 from bulkfetch.models import BadLine, Entry
@@ -39,7 +38,7 @@ def _parse(text: str, shape: Shape, number: int) -> Entry:
     if isinstance(value, dict):
         return to_entry(value, shape, number)
     if isinstance(value, str):
-        return new_entry(parse_urls(value.strip(BLANK), shape), shape.source, number)
+        return Entry(parse_urls(value.strip(BLANK), shape), source=shape.source, line=number)
     raise LineError("neither a JSON object nor a URL in quotes")
 
 

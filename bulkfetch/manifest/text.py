@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 from bulkfetch.errors import LineError
 from bulkfetch.manifest.columns import Shape, to_url
-from bulkfetch.manifest.entries import new_entry
 from bulkfetch.manifest.lines import BLANK, COMMENT, Line, bad_line
 from bulkfetch.models import BadLine, Entry
 from bulkfetch.urls import parse_url
+
+_new = tuple.__new__  # one for every line, made in half the time
+_PLAIN = Entry(())[1:-3]  # the fields from `path` to `extra` where there is nothing but URLs
 
 
 def read(lines: Iterator[Line], shape: Shape) -> Iterator[Entry | BadLine]:
@@ -30,7 +32,7 @@ def read(lines: Iterator[Line], shape: Shape) -> Iterator[Entry | BadLine]:
         except LineError as exc:
             yield bad_line(source, number, str(exc), text)
         else:
-            yield new_entry(urls, source, number)
+            yield _new(Entry, (urls, *_PLAIN, source, number, None))
 
 
 def parse_urls(text: str, shape: Shape) -> tuple[str, ...]:
