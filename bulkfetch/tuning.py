@@ -30,7 +30,7 @@ _BUSY, _IDLE = 0.9, 0.7  # of one core
 _HALF = 0.5  # of one core, which is all there is on a machine that others keep busy
 _FAST = 0.02  # seconds of an answer
 _OVERLAP_LEAST = 2  # batches at work: one answer that is slow holds up no other batch
-_OVERLAP_ANSWERS = 64
+_OVERLAP_ANSWERS = 256  # a window's: of fewer, a batch that ends on its edge would decide
 _LARGEST_SHARE = 0.2  # of the time in a window that one answer may have taken
 
 

@@ -100,10 +100,22 @@ def test_a_process_gets_what_it_can_do_while_an_answer_is_on_its_way(fastest, sp
     overlap = Overlap(16)
     overlap.begin(1.0)
     cpu = 1.0
-    for _ in range(20):
+    for _ in range(40):
         cpu += 8 * spent
         overlap.note(8, fastest, cpu)
     assert overlap.limit == limit
+
+
+def test_batches_that_end_together_do_not_make_a_process_hand_its_lock_around():
+    overlap, cpu = Overlap(8), 0.0
+    overlap.begin(cpu)
+    for _ in range(40):
+        cpu += 0.01
+        overlap.note(32, 0.0002, cpu)  # what two threads did meanwhile is told with the first batch
+        assert overlap.limit == 2
+        cpu += 0.0001
+        overlap.note(32, 0.0002, cpu)
+        assert overlap.limit == 2
 
 
 @given(
