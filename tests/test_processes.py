@@ -109,11 +109,8 @@ def test_a_process_gets_what_it_can_do_while_an_answer_is_on_its_way(fastest, sp
 def test_batches_that_end_together_do_not_make_a_process_hand_its_lock_around():
     overlap, cpu = Overlap(8), 0.0
     overlap.begin(cpu)
-    for _ in range(40):
-        cpu += 0.01
-        overlap.note(32, 0.0002, cpu)  # what two threads did meanwhile is told with the first batch
-        assert overlap.limit == 2
-        cpu += 0.0001
+    for spent in [0.015, 0.0001, 0.0001] * 40:  # what all have done is told with the first
+        cpu += spent
         overlap.note(32, 0.0002, cpu)
         assert overlap.limit == 2
 
