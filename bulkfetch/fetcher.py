@@ -218,8 +218,8 @@ class Fetcher:
                 parts.callback(stop.set)
                 self._announce()
                 yield from run.outcomes(entries, engine)
-        except DiskFailed as exc:  # of the journal: a file that cannot be written is an outcome
-            summary.stopped = str(exc)
+        except DiskFailed as exc:  # of the journal or a list: a file that cannot be written is an outcome
+            summary.stopped = summary.stopped or str(exc)
             raise
         finally:
             if os.getpid() == self._owner:  # else a forked child drops what is its parent's (fault K11)
@@ -251,6 +251,9 @@ class Fetcher:
             if crew is not None:
                 record["jobs"] = crew.limit
             journal.finish_run(clean=summary.complete, summary=record)
+        except DiskFailed as exc:
+            summary.stopped = summary.stopped or str(exc)
+            raise
         finally:
             self._emit(events.RunFinished(summary))
 

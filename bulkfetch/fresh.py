@@ -9,7 +9,7 @@ from bulkfetch.models import NO_PART, Attempt, Done, Entry, Origin, Task
 _new = tuple.__new__  # one for every file, made in a quarter of the time
 _FIRST = Task._fields.index("attempt")
 _LAST = Task._fields.index("deadline")
-_NO_WARNING, _NEW_FILE = ((), ""), (False, True)  # what `Done` says of a file that was not there
+_NOTHING_KEPT, _NEW_FILE = ((), ""), (False, True)  # what `Done` says of a file that was not there
 FRESH = Task(Entry(("",)), b"", "", "", Origin("", "", 0))[_FIRST:_LAST]  # as nothing has been tried yet
 
 
@@ -27,7 +27,7 @@ Whole = tuple[float, float, tuple[Any, ...]]
 def pack_whole(attempt: Attempt, task: Task) -> Whole | None:
     """Return all there is to tell of an attempt at a fresh task; None where there is more."""
     done = attempt.done
-    if done is None or done[6:8] != _NO_WARNING or done[9:] != _NEW_FILE:
+    if done is None or done[6:8] != _NOTHING_KEPT or done[9:] != _NEW_FILE:
         return None
     seconds, started = attempt.seconds, attempt.started
     if whole_attempt(task, done, seconds, started) != attempt:

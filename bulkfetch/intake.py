@@ -37,6 +37,9 @@ class Intake:
         """Begin reading."""
         self._thread.start()
 
+    def __len__(self) -> int:
+        return len(self._buffer)
+
     @property
     def is_done(self) -> bool:
         """Say whether everything has been read and taken."""

@@ -96,7 +96,6 @@ class Run:
         self._broken: Exception | None = None  # why the manifest was not read to its end
         self._told_login = False
         self._declared = 0  # bytes the manifest promises so far
-        self._seen = 0  # lines the reader has read, also those not taken yet; it alone counts
 
     def tell(self, report: Report | Brought) -> None:
         """Take the end of an attempt, or of a whole batch, from any thread."""
@@ -110,7 +109,7 @@ class Run:
         """
         owner = os.getpid()
         self._engine = engine
-        self._intake = intake = Intake(self._counted(entries), self.inbox.wake, self._stop)
+        self._intake = intake = Intake(entries, self.inbox.wake, self._stop)
         started = time.monotonic()
         self._end = started + self._config.deadline if self._config.deadline else float("inf")
         intake.start()
@@ -141,15 +140,10 @@ class Run:
 
     # -- entries ---------------------------------------------------------------------------------
 
-    def _counted(self, entries: Iterator[Entry | BadLine]) -> Iterator[Entry | BadLine]:
-        for entry in entries:
-            self._seen += 1
-            yield entry
-
     @property
     def _waiting(self) -> int:
         """Tasks that have yet to be started, as far as the manifest has been read."""
-        return self._scheduler.queued + self._seen - self.summary.entries - self.summary.bad_lines
+        return self._scheduler.queued + len(self._backlog) + len(self._intake)
 
     def _read(self) -> None:
         """Plan what the reader has, while there is room in the window or workers have nothing to do."""

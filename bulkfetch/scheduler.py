@@ -251,7 +251,7 @@ class Scheduler:
         slot = self._slots.get(origin)
         if slot is None or slot.allowance is not None or slot.pacer is not None or self._groups:
             return False
-        slot.succeed_all(seconds[:-1], received[:-1], now)
+        slot.succeed_all(seconds[:-1], received[:-1], now)  # the connection was in use up to the last one
         slot.active -= 1
         self.active -= 1
         slot.succeed(seconds[-1], received[-1], now)

@@ -31,6 +31,8 @@ _HALF = 0.5  # of one core, which is all there is on a machine that others keep 
 _FAST = 0.02  # seconds of an answer
 _OVERLAP_LEAST = 2  # batches at work: one answer that is slow holds up no other batch
 _OVERLAP_ANSWERS = 256  # a window's: of fewer, a batch that ends on its edge would decide
+_OVERLAP_SECONDS = 0.2  # between looks whether it is idle
+_OVERLAP_IDLE = 0.2  # of a core
 _LARGEST_SHARE = 0.2  # of the time in a window that one answer may have taken
 
 
@@ -267,28 +269,43 @@ class Crowd:
 class Overlap:
     """How many batches at once keep a process busy: as many as it can do while one answer is on its way.
 
-    That time is the least one seen lately, as the others waited for the processor too.
+    That time is the least one seen lately, as the others waited for the processor too. Where the processor is
+    idle all the same, most answers take longer than that, and there may be twice as many.
     """
 
-    __slots__ = ("_answers", "_begun", "_fastest", "_most", "limit")
+    __slots__ = ("_answers", "_begun", "_fastest", "_looked", "_most", "_since", "_used", "limit")
 
     def __init__(self, most: int) -> None:
         self._most = most
         self.limit = min(_OVERLAP_LEAST, most)
-        self.begin(0.0)
+        self.begin(0.0, 0.0)
 
-    def begin(self, cpu: float) -> None:
+    def begin(self, cpu: float, now: float) -> None:
         """Start to measure; the process has used `cpu` seconds of its processor so far."""
-        self._begun = cpu
+        self._begun = self._used = cpu
+        self._since = self._looked = now
         self._answers = 0
         self._fastest = float("inf")
 
-    def note(self, answers: int, fastest: float, cpu: float) -> None:
-        """Count a batch that has ended; `fastest` is the least time of an answer in it."""
+    def note(self, answers: int, fastest: float, cpu: float, now: float, *, is_full: bool = True) -> None:
+        """Count a batch that has ended.
+
+        Args:
+            answers: in it.
+            fastest: least seconds of one of them.
+            cpu: seconds of its processor the process has used so far.
+            now: monotonic time.
+            is_full: the process had as many batches as it may have.
+        """
         self._answers += answers
         self._fastest = min(self._fastest, fastest)
         spent = cpu - self._begun
         if self._answers >= _OVERLAP_ANSWERS and spent > 0:
-            enough = min(self._fastest * self._answers / spent, self._most)
-            self.limit = min(max(_OVERLAP_LEAST, ceil(enough)), self._most)
-            self.begin(cpu)
+            enough = ceil(min(self._fastest * self._answers / spent, self._most))
+            least = _OVERLAP_LEAST if spent > _HALF * (now - self._since) else self.limit
+            self.limit = min(max(least, enough), self._most)
+            self.begin(cpu, now)
+        elif now - self._looked >= _OVERLAP_SECONDS:
+            if is_full and cpu - self._used < _OVERLAP_IDLE * (now - self._looked):
+                self.limit = min(self.limit * 2, self._most)
+            self._looked, self._used = now, cpu

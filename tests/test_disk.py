@@ -151,7 +151,7 @@ def test_a_journal_that_fills_the_disk_ends_the_run_with_a_summary(disks, server
     disk = disks.mount("512k")
     server.add("/a", body=b"a")
     listed = disk.parent / "long.txt"
-    listed.write_text("".join(f"{server.url('/a')}?{n:0300d}\n" for n in range(1500)))
+    listed.write_text("".join(f"{server.url('/a')}?{n:03000d}\n" for n in range(1500)))
     done = run("get", listed, "-d", disk / "out", "--layout", "{index}")
     assert_stopped(done, "no space left")
     *_, first, last = done.stderr.splitlines()
@@ -161,6 +161,19 @@ def test_a_journal_that_fills_the_disk_ends_the_run_with_a_summary(disks, server
     disks.change(disk, "size=32m")
     assert run("get", listed, "-d", disk / "out", "--layout", "{index}").returncode == 0
     assert len(final_files(disk / "out")) == 1500
+
+
+@pytest.mark.parametrize("room", [32, 40, 48, 56, 64])
+def test_a_journal_with_hardly_any_room_left_is_told_wherever_it_fails(disks, urls, room):
+    disk = disks.mount("2m")
+    assert run("get", urls[0], "-d", disk / "out").returncode == 0
+    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize
+    (disk / "filling").write_bytes(bytes(free - room * 1024))
+    done = run("get", *urls[:2], "-d", disk / "out")
+    if done.returncode:
+        assert_stopped(done, "space left")
+    else:
+        assert finished(disk / "out").keys() == {"0.bin", "1.bin"}
 
 
 def test_a_body_that_cannot_fit_is_not_begun(disks, server, urls):

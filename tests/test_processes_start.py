@@ -64,6 +64,14 @@ def test_processes_that_would_not_pay_are_not_started(given, at_once, waiting):
     assert engine.starts == 0
 
 
+def test_one_quick_batch_long_ago_started_processes():
+    engine = Engine()
+    engine.submit(BATCH, at_once=True)
+    engine.submit(BATCH)
+    engine.most_small(1.0, MANY)
+    assert engine.starts == 0
+
+
 @pytest.mark.parametrize("waiting", [0, MANY])
 def test_processes_that_are_asked_for_come_with_the_first_batch(waiting):
     engine = Engine(is_working=False, processes=2)

@@ -17,7 +17,7 @@ from bulkfetch.cli.signals import caught
 from bulkfetch.cli.sources import Entries, Sources, read_named
 from bulkfetch.config import FetchConfig
 from bulkfetch.display import Mode, format_summary
-from bulkfetch.errors import BulkfetchError, DiskFailed, ManifestError
+from bulkfetch.errors import DiskFailed, ManifestError
 from bulkfetch.loading import no_search
 from bulkfetch.manifest import Checked
 from bulkfetch.models import LINE
@@ -167,12 +167,15 @@ def _tell_unseen(printer: Printer) -> None:
         )
 
 
-def _drive(fetcher: Fetcher, entries: Entries, writer: ResultWriter | None) -> BulkfetchError | None:
-    """Let a run go through; returns what kept the manifest from being read, or the journal written, to its end."""
+def _drive(fetcher: Fetcher, entries: Entries, writer: ResultWriter | None) -> ManifestError | None:
+    """Let a run go through; returns what kept the manifest from being read to its end."""
     try:
         _print_outcomes(fetcher, entries, writer)
-    except (ManifestError, DiskFailed) as exc:
+    except ManifestError as exc:
         return exc
+    except DiskFailed:
+        if not fetcher.summary.stopped:  # which tells it
+            raise
     return None
 
 

@@ -29,11 +29,11 @@ class Brought(NamedTuple):
 
 Worker = Callable[[Sequence[Task]], Iterator[Attempt]]  # makes one attempt at each, as they are asked for
 Tell = Callable[[Report], None]  # called from any thread
-TellAll = Callable[[Report | Brought], None]
+TellAny = Callable[[Report | Brought], None]
 
 
 class Engine(Protocol):
-    """Runs batches of attempts, each batch on one worker, and reports every attempt."""
+    """Runs batches of attempts, each batch on one worker, and reports every attempt, or a batch at once."""
 
     def submit(self, batch: Sequence[Task], *, at_once: bool = False) -> None:
         """Start the attempts as soon as a worker is free; one that fails ends its batch.

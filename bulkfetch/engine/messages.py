@@ -76,7 +76,7 @@ def pack_attempt(attempt: Attempt, task: Task) -> Frame:
 
 
 def is_whole(frame: Frame) -> bool:
-    """Say whether an attempt just brought a small file, and `unpack_whole` serves."""
+    """Say whether an attempt brought a small file and nothing else, so that `unpack_whole` serves."""
     return not isinstance(frame, bytes)
 
 

@@ -7,12 +7,13 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
 from bulkfetch.config import FetchConfig
-from bulkfetch.engine.base import Brought, Report, TellAll
+from bulkfetch.engine.base import Brought, Report, TellAny
 from bulkfetch.engine.messages import (
     BATCH,
     BEAT,
@@ -52,7 +53,7 @@ class Process:
     def __init__(
         self,
         config: FetchConfig,
-        tell: TellAll,
+        tell: TellAny,
         emit: Callable[[Any], None],
         keep_cookies: Callable[[Origin, str, Sequence[str]], None],
     ) -> None:
@@ -177,7 +178,7 @@ class Process:
             origin, url, values = facts
             self._keep_cookies(Origin(*origin), url, values)
         elif kind == HELLO:
-            self._overlap.begin(*facts)
+            self._overlap.begin(facts[0], time.monotonic())
             self._hello.set()
 
     def _report(self, number: int, attempts: Sequence[Frame], cpu: float) -> None:
@@ -191,9 +192,10 @@ class Process:
             reports = [Report(task, attempt, False) for task, attempt in zip(batch, made, strict=False)]
             reports[-1] = Report(batch[len(made) - 1], made[-1], True, tuple(batch[len(made) :]))
         with self._lock:
+            is_full = len(self._batches) >= self.limit
             del self._batches[number]
             self._unread -= size
-        self._overlap.note(len(attempts), fastest, cpu)
+        self._overlap.note(len(attempts), fastest, cpu, time.monotonic(), is_full=is_full)
         for report in reports:
             self._tell(report)
 

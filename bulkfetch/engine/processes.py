@@ -10,11 +10,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bulkfetch.config import AUTO, FetchConfig
-from bulkfetch.engine.base import TellAll
+from bulkfetch.engine.base import TellAny
 from bulkfetch.engine.threads import ThreadEngine
 from bulkfetch.exchange import Exchange
 from bulkfetch.fresh import is_fresh
-from bulkfetch.models import Task
+from bulkfetch.models import Origin, Task
 from bulkfetch.policy import Policies
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _MOST = 3  # processes that one coordinator keeps busy
 _WORTH = 2000  # tasks that must be waiting for further processes to pay for their start
 _LEAST_EACH = 2  # batches at work in a process: one answer that is slow holds up no other
+_MOST_SERVED = 4096
 _HELLO_SECONDS = 10.0
 
 
@@ -49,7 +50,7 @@ class ProcessEngine:
         threads: serves until the processes pay, and what they cannot do.
         config: how the run behaves; its `dest` is absolute.
         exchange: the run's own: what it has learnt of hosts decides what processes may ask for.
-        tell: takes the end of every attempt, from any thread.
+        tell: takes the end of attempts and of whole batches, from any thread.
         emit: takes what attempts say meanwhile, from any thread.
     """
 
@@ -59,7 +60,7 @@ class ProcessEngine:
         threads: ThreadEngine,
         config: FetchConfig,
         exchange: Exchange,
-        tell: TellAll,
+        tell: TellAny,
         emit: Callable[[Any], None],
     ) -> None:
         self._most = most
@@ -75,14 +76,22 @@ class ProcessEngine:
         self._owner = os.getpid()
         self._crew: list[Process] = []
         self._is_worth_it = self._is_asked
-        self._has_use = False  # a batch has come that a process could have taken
+        # Origins that stay with the processes, whose idle connections would come on top of the threads'.
+        self._served: set[Origin] = set()
+        self._has_segments = config.segments != 1
+        self._has_use = False  # the last batch was one that a process could have taken
         self._is_over = False  # no process is started any more
 
     def submit(self, batch: Sequence[Task], *, at_once: bool = False) -> None:
         """Start the attempts as soon as a worker is free; one that fails ends its batch."""
-        process = self._choose(batch) if at_once else None
+        origin, self._has_use = batch[0].origin, False
+        process = self._choose(batch) if at_once or origin in self._served else None
         if process is None or not process.send(batch):
             self._threads.submit(batch)
+            return
+        if len(self._served) >= _MOST_SERVED:
+            self._served.clear()
+        self._served.add(origin)
 
     def most_small(self, now: float, waiting: int) -> int:
         """Return what the processes that are there can take, else what the threads can."""
@@ -93,8 +102,8 @@ class ProcessEngine:
             return sum(limits)
         few = self._threads.most_small(now, waiting)
         self._is_worth_it = self._is_asked or (self._threads.is_working and waiting >= _WORTH)
-        if self._has_use:  # not with the next batch: every worker has just begun one
-            self._start_once()
+        if self._has_use:  # not only with the next batch: every worker has just begun one
+            self._start_if_worth()
         return few
 
     def let_go(self) -> None:
@@ -116,10 +125,13 @@ class ProcessEngine:
 
     def _choose(self, batch: Sequence[Task]) -> Process | None:
         first = batch[0]
-        if not (self._exchange.is_bare(first.origin, first.url) and all(map(is_fresh, batch))):
+        may_be_large = self._has_segments and len(batch) == 1
+        if may_be_large or not self._exchange.is_bare(first.origin, first.url):
+            return None
+        if not all(map(is_fresh, batch)):
             return None
         self._has_use = True
-        self._start_once()
+        self._start_if_worth()
         crew = self._crew
         if crew and not self._are_shared:  # idle connections count too
             crew = [crew[hash(first.origin) % len(crew)]]
@@ -129,7 +141,7 @@ class ProcessEngine:
         self._exchange.drop_idle(first.origin)  # or the host would see theirs and ours
         return min(ready, key=lambda process: process.busy)
 
-    def _start_once(self) -> None:
+    def _start_if_worth(self) -> None:
         if self._is_worth_it and not self._crew and not self._is_over:
             self._start()
 

@@ -77,7 +77,7 @@ class Connection:
         self.lease.sent = True
         try:
             sent = self.sock.send(request)  # under TLS `sendall` makes more calls and objects
-            if sent < len(request):  # it may, and does where sockets have a time-out
+            if sent < len(request):  # a socket with a time-out may take a part
                 self.sock.sendall(request[sent:])
         except OSError as exc:
             self.lease.check()

@@ -110,8 +110,8 @@ class Pool:
 
     def _acquire(self, lease: Lease) -> Connection:
         oldest = lease.enter("the answer's head", self._idle_seconds) - _LONGEST_IDLE
-        if lease.wants_fresh:
-            self._drop_oldest()  # in whose place the new one comes
+        if lease.wants_fresh:  # the new one comes in the place of the oldest
+            self._drop_oldest(has_successor=True)
         while self._idle and not lease.wants_fresh:
             try:
                 connection = self._idle.pop()
@@ -146,11 +146,13 @@ class Pool:
         self._closed = True
         self.drop_idle()
 
-    def _drop_oldest(self) -> None:
+    def _drop_oldest(self, *, has_successor: bool = False) -> None:
         try:
             oldest = self._idle.popleft()
         except IndexError:
             return
+        if has_successor:
+            self._keep_ticket(oldest.sock)
         oldest.close()
 
     def _open(self, lease: Lease) -> Connection:
