@@ -68,13 +68,20 @@ class Ledger:
             self._is_open = True
 
     def write(self) -> list[Outcome]:
-        """Put everything into the journal; returns the outcomes, which may now be told."""
-        outcomes, self._outcomes = self._outcomes, []
-        self._oldest = _NEVER
-        if outcomes:
-            self._journal.settle([o for o in outcomes if o.key and o.reason not in _REMEMBERED])
+        """Put everything into the journal; returns the outcomes, which may now be told.
+
+        Where it raises, they are still here.
+        """
+        if self._outcomes:
+            self._journal.settle([o for o in self._outcomes if o.key and o.reason not in _REMEMBERED])
             self._is_open = True
         self.commit()
+        return self.give_up()
+
+    def give_up(self) -> list[Outcome]:
+        """Return the outcomes and forget them."""
+        outcomes, self._outcomes = self._outcomes, []
+        self._oldest = _NEVER
         return outcomes
 
     def commit(self) -> None:

@@ -74,7 +74,7 @@ class Request:
 
 
 class Entry(NamedTuple):
-    """One parsed manifest line."""
+    """One parsed manifest line; `_replace` makes another one with other fields."""
 
     urls: tuple[str, ...]  # at least one; further ones are mirrors, tried in turn
     path: str | None = None  # destination asked for, relative, "/" between segments

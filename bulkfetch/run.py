@@ -14,7 +14,7 @@ from bulkfetch.backlog import Backlog
 from bulkfetch.chronicle import tell_ended, tell_moved, tell_requeued
 from bulkfetch.config import FetchConfig
 from bulkfetch.engine import Brought, Engine, Report
-from bulkfetch.errors import ManifestCut, UsageError
+from bulkfetch.errors import DiskFailed, ManifestCut, UsageError
 from bulkfetch.events import Event, Exchanged, Notice, Progress
 from bulkfetch.fresh import unpack_whole
 from bulkfetch.governing import as_it_starts, has_deadlines
@@ -429,7 +429,12 @@ class Run:
 
     def _write(self) -> list[Outcome]:
         """Put what there is to keep into the journal; returns the outcomes told."""
-        outcomes = self._ledger.write()
+        try:
+            outcomes = self._ledger.write()
+        except DiskFailed:
+            for outcome in self._ledger.give_up():  # the next run finds their files and tells them
+                self.summary.count(outcome, -1)
+            raise
         if self._listens:
             for outcome in outcomes:
                 self._emit(events.Finished(outcome))

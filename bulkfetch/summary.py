@@ -55,23 +55,25 @@ class Summary:
             return EXIT_FAILED
         return EXIT_BAD_LINES if self.bad_lines else EXIT_OK
 
-    def count(self, outcome: Outcome) -> None:
-        """Add one outcome."""
+    def count(self, outcome: Outcome, by: int = 1) -> None:
+        """Add one outcome, or take it back (-1)."""
         status = outcome.status
         if status is _FETCHED:
-            self.fetched += 1
-            self.stored += outcome.size or 0
+            self.fetched += by
+            self.stored += by * (outcome.size or 0)
         elif status is _SKIPPED:
-            self.skipped += 1
+            self.skipped += by
         elif status is Status.FAILED:
-            self.failed += 1
+            self.failed += by
             kind = outcome.failure.kind if outcome.failure else "internal"
-            self.failures[kind] = self.failures.get(kind, 0) + 1
+            self.failures[kind] = self.failures.get(kind, 0) + by
+            if not self.failures[kind]:
+                del self.failures[kind]
             if outcome.failure is not None:
-                self.anonymous += outcome.failure.anonymous
-                self.unasked += outcome.failure.unasked
+                self.anonymous += by * outcome.failure.anonymous
+                self.unasked += by * outcome.failure.unasked
         else:
-            self.unchanged += 1
+            self.unchanged += by
 
     def count_fetched(self, sizes: Sequence[int]) -> None:
         """Add outcomes of files that were fetched, by their sizes."""

@@ -155,7 +155,7 @@ def test_a_journal_that_fills_the_disk_ends_the_run_with_a_summary(disks, server
     done = run("get", listed, "-d", disk / "out", "--layout", "{index}")
     assert_stopped(done, "no space left")
     *_, first, last = done.stderr.splitlines()
-    assert first.startswith("fetched ")
+    assert first.split()[:2] == ["fetched", f"{len(finished(disk / 'out'))}"]
     assert last.startswith("stopped: cannot write ")
     assert last.endswith("run the same command again to go on")
     disks.change(disk, "size=32m")

@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import os
+import pathlib
 import pickle
 import sys
 import threading
@@ -825,8 +826,20 @@ def test_as_entries_takes_one_for_a_list_of_one(one):
         (Entry((A,), digests=(("md5", "0"),)), "the md5 is not 32 hex digits"),
         (Entry((A,), headers=(("Range", "x"),)), "set by bulkfetch itself"),
         (Entry((A,), headers=(("X", "a\nb"),)), "a character no header may have"),
+        (Entry(None), "the column urls is not text"),
+        (Entry(5), "the column urls is not text"),
+        *(
+            (entry, "a field of the entry has the wrong type: ")
+            for entry in (
+                Entry((A,), path=pathlib.Path("a")),
+                Entry((A,), path=5),
+                Entry((A,), digests=None),
+                Entry((A,), digests={"sha256": "00"}),
+                Entry((A,), headers={"A": "b"}),
+                Entry((A,), request="x"),
+            )
+        ),
     ],
-    ids=["none", "scheme", "size", "algorithm", "digest", "own header", "header value"],
 )
 def test_entries_of_programs_are_checked(entry, reason):
     assert reason in only(list(as_entries([entry]))).reason

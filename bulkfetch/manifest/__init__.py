@@ -94,13 +94,20 @@ def _as_entry(given: Any, shape: Shape, number: int) -> Entry:
     if isinstance(given, str):
         return Entry(parse_urls(given.strip(BLANK), shape), source=shape.source, line=number)
     if isinstance(given, Entry):
-        return checked_entry(given, shape, number)
+        return _check(given, shape, number)
     if isinstance(given, Mapping) and all(isinstance(name, str) for name in given):
         return to_entry(given, shape, number)
     raise LineError(f"neither a URL nor a record nor an entry, but {type(given).__name__}")
 
 
+def _check(entry: Entry, shape: Shape, number: int) -> Entry:
+    try:
+        return checked_entry(entry, shape, number)
+    except (AttributeError, TypeError, ValueError) as exc:  # nobody has looked at what its fields are
+        raise LineError(f"a field of the entry has the wrong type: {exc}") from exc
+
+
 def _text_of(given: Any) -> str:
     if isinstance(given, Entry):
-        return " ".join(map(str, given.urls))
+        return " ".join(map(str, given.urls)) if isinstance(given.urls, tuple | list) else str(given.urls)
     return str(given.get("url", "")) if isinstance(given, Mapping) else str(given)

@@ -110,6 +110,8 @@ def checked_entry(entry: Entry, shape: Shape, number: int) -> Entry:
     made = finish(draft, entry.line or number)
     request = entry.request and check_request(entry.request, len(made.urls))
     source = entry.source or shape.source
+    if not isinstance(entry.path, str | None):
+        raise TypeError(f"path is {type(entry.path).__name__}")
     return made._replace(path=entry.path, extra=entry.extra, source=source, request=request)
 
 
