@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from bulkfetch.models import NO_PART, Attempt, Done, Entry, Origin, Task
 
 _new = tuple.__new__  # one for every file, made in a quarter of the time
@@ -20,8 +18,8 @@ def is_fresh(task: Task) -> bool:
     return is_plain and task[_FIRST:_LAST] == FRESH and "@" not in task.url
 
 
-# Seconds, start, and of `Done` the fields up to `mtime_ns` and `fresh_until`: a plain tuple, as it is sent.
-Whole = tuple[float, float, tuple[Any, ...]]
+# Seconds, start, and of `Done` the fields up to `mtime_ns`, size first, and `fresh_until`: as it is sent.
+Whole = tuple[float, float, int, str, str, str | None, str | None, int, int | None]
 
 
 def pack_whole(attempt: Attempt, task: Task) -> Whole | None:
@@ -32,12 +30,12 @@ def pack_whole(attempt: Attempt, task: Task) -> Whole | None:
     seconds, started = attempt.seconds, attempt.started
     if whole_attempt(task, done, seconds, started) != attempt:
         return None
-    return seconds, started, (*done[:6], done.fresh_until)
+    return seconds, started, *done[:6], done.fresh_until
 
 
 def unpack_whole(whole: Whole, task: Task) -> Attempt:
     """Return the attempt that `pack_whole` was given."""
-    seconds, started, (*facts, fresh_until) = whole
+    seconds, started, *facts, fresh_until = whole
     return whole_attempt(task, _new(Done, (*facts, (), "", fresh_until, False, True)), seconds, started)
 
 

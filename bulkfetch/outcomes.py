@@ -32,8 +32,8 @@ def fetched(task: Task, attempt: Attempt, done: Done, now: float) -> Outcome:
 
 
 def fetched_whole(task: Task, whole: Whole, now: float) -> Outcome:
-    """Return what `fetched` does for a fresh task whose first answer was the file."""
-    size, digits, algorithm, etag, last_modified, mtime_ns, fresh_until = whole[2]
+    """Return what `fetched` does for a fresh task whose first answer was the file, and needs no `Attempt`."""
+    _, _, size, digits, algorithm, etag, last_modified, mtime_ns, fresh_until = whole
     url = redact_url(task.url)
     return _new(Outcome, (
         task.entry, _FETCHED, task.path, url, url, size, size, digits if algorithm == "sha256" else "",

@@ -315,10 +315,9 @@ class Run:
         """Settle files that were all there is to tell of, with one look at what they have in common."""
         tasks, files = batch
         seconds = [file[0] for file in files]
-        received = [file[2][0] for file in files]
+        received = [file[2] for file in files]
         in_use = self._scheduler.active if self._is_short else 0
-        is_told = bool(self._following)
-        if is_told or not self._scheduler.settle_whole(tasks[0].origin, seconds, received, now):
+        if self._following or not self._scheduler.settle_whole(tasks[0].origin, seconds, received, now):
             last = len(tasks) - 1
             for i, (task, file) in enumerate(zip(tasks, files, strict=True)):
                 self._ended_attempt(Report(task, unpack_whole(file, task), i == last), now)

@@ -184,7 +184,7 @@ class Process:
     def _report(self, number: int, attempts: Sequence[Frame], cpu: float) -> None:
         batch, size = self._batches[number]
         if len(attempts) == len(batch) and all(map(is_whole, attempts)):
-            fastest = min([seconds for seconds, _, _ in attempts])
+            fastest = min([file[0] for file in attempts])
             reports: list[Report | Brought] = [Brought(batch, attempts)]
         else:
             made = [unpack_attempt(frame, task) for frame, task in zip(attempts, batch, strict=False)]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _MOST = 3  # processes that one coordinator keeps busy
 _WORTH = 2000  # tasks that must be waiting for further processes to pay for their start
 _LEAST_EACH = 2  # batches at work in a process: one answer that is slow holds up no other
-_MOST_SERVED = 4096
+_MOST_SERVED = 4096  # origins that are remembered
 _HELLO_SECONDS = 10.0
 
 
@@ -84,7 +84,8 @@ class ProcessEngine:
 
     def submit(self, batch: Sequence[Task], *, at_once: bool = False) -> None:
         """Start the attempts as soon as a worker is free; one that fails ends its batch."""
-        origin, self._has_use = batch[0].origin, False
+        self._has_use = False
+        origin = batch[0].origin
         process = self._choose(batch) if at_once or origin in self._served else None
         if process is None or not process.send(batch):
             self._threads.submit(batch)
