@@ -1,8 +1,8 @@
 """An answer's head: bytes to `models.Head`, strictly (RFC 9112 sections 4 and 5); no I/O.
 
 Nearly every head is of one kind: 200 or 304, a length, dates, an ETag, and fields nobody needs. One
-expression checks and reads that kind. Everything else is read line by line; where both apply, both say
-the same.
+expression checks and reads that kind, or another one those of a shape that comes often (`shapes.py`).
+Everything else is read line by line; where two ways apply, both say the same.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from bulkfetch.errors import NotHttp, ProtocolViolation
 from bulkfetch.headers import parse_date, parse_head, read_lifetime
 from bulkfetch.models import Head
 from bulkfetch.safetext import clean
+from bulkfetch.wire.shapes import DATE, ETAG, LENGTH, TEXT, Facts, Shapes, Values
 
 MOST_BYTES = 64 * 1024  # of one head (fault B29)
 MOST_FIELDS = 100  # lines
@@ -25,33 +26,33 @@ _STATUS_LINE = re.compile(r"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: (.*))?")
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 _FIELD = re.compile(rf"({_TOKEN}+):[ \t]*(.*)", re.DOTALL)
 
-_DATE = "([A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT)"
 _READ = (
     "date|content-|last-modified|etag|connection|transfer-encoding|location|retry-after|set-cookie"
     r"|accept-ranges|ratelimit|x-rate|cache-control|expires|age:|vary:[^\r]*\*"
 )
-_ANY = rf"{_TOKEN}++:[\t\x20-\x7e\x80-\xff]*+"
+_ANY = rf"{_TOKEN}++:{TEXT}"
 _LINES = (
     # Settles most of what nobody reads by its first letter.
     rf"(?![CDELRTcdelrt]|[Ss][Ee][Tt]|[Xx]-[Rr]|(?i:accept-ranges|age:|vary:[^\r]*\*)){_ANY}",
-    rf"[Dd]ate:(?(2)(?!)) *+{_DATE}[ \t]*+",  # (?(2)(?!)): no second one here
-    r"[Cc]ontent-[Ll]ength:(?(3)(?!)) *+([0-9]{1,18})[ \t]*+",
-    rf"[Ll]ast-[Mm]odified:(?(4)(?!)) *+{_DATE}[ \t]*+",
-    r'[Ee][Tt]ag:(?(5)(?!)) *+((?:W/)?"[!#-~]*+")[ \t]*+',
+    rf"[Dd]ate:(?(2)(?!)) *+({DATE})[ \t]*+",  # (?(2)(?!)): no second one here
+    rf"[Cc]ontent-[Ll]ength:(?(3)(?!)) *+({LENGTH})[ \t]*+",
+    rf"[Ll]ast-[Mm]odified:(?(4)(?!)) *+({DATE})[ \t]*+",
+    rf"[Ee][Tt]ag:(?(5)(?!)) *+({ETAG})[ \t]*+",
     r"[Cc]ontent-[Tt]ype:(?(6)(?!)) *+([!-:<-~]++)[ \t]*+(?:;[\t -~]*+)?",
     r"[Aa]ccept-[Rr]anges:(?(7)(?!)) *+(bytes)[ \t]*+",
     r"[Cc]ache-[Cc]ontrol:(?(8)(?!)) *+([!-~](?:[ -~]*[!-~])?+)[ \t]*+",
-    rf"[Ee]xpires:(?(9)(?!)) *+{_DATE}[ \t]*+",
+    rf"[Ee]xpires:(?(9)(?!)) *+({DATE})[ \t]*+",
     r"[Aa]ge:(?(10)(?!)) *+([0-9]{1,9})[ \t]*+",
     r"[Cc]onnection: *+[Kk]eep-[Aa]live[ \t]*+",
     rf"(?!(?i:{_READ})){_ANY}",
 )
+_NOBODYS = re.compile(rf"(?!(?i:{_READ}|vary:)){_ANY}".encode("ascii"))  # whatever its value
 _ANY_LINES = rf"(?:(?:{'|'.join(_LINES)})\r\n){{0,{MOST_FIELDS}}}+"
 _COMMON = re.compile(
     rf"HTTP/1\.1 (?:200 OK|(304) Not Modified)\r\n{_ANY_LINES}\r\n".encode("ascii"),
 )
 
-
+_SHAPES = Shapes()
 _new = tuple.__new__  # one for every file, made in a quarter of the time
 
 
@@ -63,25 +64,39 @@ class Answer(NamedTuple):
     cookies: tuple[str, ...] = ()  # Set-Cookie values, as received
 
 
-def read_common(data: bytearray, end: int) -> tuple[Answer, int] | None:
+def read_common(data: bytearray, end: int, shapes: Shapes = _SHAPES) -> tuple[Answer, int] | None:
     """Return the answer at the start of `data` and where its body begins; None: not of the usual kind."""
-    match = _COMMON.match(data, 0, min(end, MOST_BYTES))
+    end = min(end, MOST_BYTES)
+    known = shapes.read(data, end)
+    if known is not None:
+        return _answer(known[0], known[1]), known[2]
+    match = _COMMON.match(data, 0, end)
     if match is None:
         return None
     unchanged, sent, length, modified, etag, kind, ranges, control, expires, age = match.groups()
-    _, when = _read_date(sent)
+    when = _read_date(sent)[1]
     if when is None and expires is not None:  # a time that the line-by-line reading knows
         return None
     lifetime = None
     if control is not None or expires is not None:
         lifetime = read_lifetime(_text(control), _text(expires), when or 0.0)
+    status, reason = (304, "Not Modified") if unchanged else (200, "OK")
+    content_type = "" if kind is None else str(kind, "ascii").lower()
+    facts = Facts(status, reason, content_type, ranges is not None, lifetime)
+    if expires is None and age is None:  # else each head says something else
+        shapes.note(match[0], facts, _NOBODYS.match)
+    return _answer(facts, (sent, length, modified, etag), 0.0 if age is None else float(age)), match.end()
+
+
+def _answer(facts: Facts, values: Values, age: float = 0.0) -> Answer:
+    sent, length, modified, etag = values
+    status, reason, content_type, has_ranges, lifetime = facts
     head = _new(Head, (
-        304 if unchanged else 200, "Not Modified" if unchanged else "OK",
-        None if length is None else int(length), False, None, None, None,
-        _text(etag), _read_date(modified)[0], when, "" if kind is None else str(kind, "ascii").lower(), (),
-        None, None, ranges is not None, None, lifetime, 0.0 if age is None else float(age),
+        status, reason, None if length is None else int(length), False, None, None, None,
+        _text(etag), _read_date(modified)[0], _read_date(sent)[1], content_type, (),
+        None, None, has_ranges, None, lifetime, age,
     ))  # fmt: skip
-    return _new(Answer, (head, unchanged is not None or length is not None, ())), match.end()
+    return _new(Answer, (head, length is not None or status == 304, ()))
 
 
 def _text(value: bytes | None) -> str | None:
