@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from bulkfetch.errors import BulkfetchError, DiskFailed, DiskFull, UsageError
 from bulkfetch.journal import FILE, Journal, schema
+from bulkfetch.journal.database import Database
 from bulkfetch.models import Entry, Outcome, PartInfo, Status
 
 NOW = 1_700_000_000.0
@@ -320,6 +321,19 @@ def test_a_full_disk_keeps_what_was_committed(mounted, opened):
     assert again.notices == []
     assert again.counts() == {"fetched": committed}
     assert again.interrupted is not None
+
+
+def test_a_journal_that_another_program_holds_stops_the_run_like_a_full_disk(tmp_path):
+    path = tmp_path / FILE
+    with (
+        contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other,
+        contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection,
+    ):
+        other.execute("CREATE TABLE held (id)")
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(DiskFailed, match=f"another program holds the journal {path}") as failed:
+            Database(connection, path).write("INSERT INTO held VALUES (1)")
+    assert failed.value.fatal
 
 
 def test_no_room_for_a_new_journal(mounted):

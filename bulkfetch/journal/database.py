@@ -130,7 +130,7 @@ def explain(exc: sqlite3.Error, path: Path) -> BulkfetchError:
     if code in _REFUSED:
         return DiskUnusable(f"cannot write {name}: {exc}")
     if code in _BUSY:
-        return BulkfetchError(f"another program holds the journal {name}: {exc}")
+        return DiskUnusable(f"another program holds the journal {name}: {exc}")
     return BulkfetchError(f"cannot use the journal {name}: {exc}")
 
 
