@@ -181,8 +181,10 @@ class Exchange:
         return self._bare_way(origin, url) is not None
 
     def drop_idle(self, origin: Origin) -> None:
-        """Close our own idle connections to an origin."""
+        """Close the idle connections to an origin."""
         self._wire.drop_idle(origin)
+        if self._general is not None:
+            self._general.drop_idle(origin)
 
     def close(self) -> None:
         """Close every idle connection."""

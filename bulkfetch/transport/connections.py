@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import http.client
 import queue
@@ -219,6 +220,13 @@ class _Idle:
     def qsize(self) -> int:
         """Return how many there are."""
         return len(self._idle)
+
+    def drop(self) -> None:
+        """Close them all."""
+        with contextlib.suppress(IndexError):  # another worker was faster
+            while self._idle:
+                if (connection := self._idle.pop()) is not None:
+                    connection.close()
 
 
 class Pool(HTTPConnectionPool):

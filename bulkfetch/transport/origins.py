@@ -154,6 +154,13 @@ class Transport:
         finally:
             self._release(session)
 
+    def drop_idle(self, origin: Origin) -> None:
+        """Close the idle connections to an origin."""
+        with self._lock:
+            session = self._sessions.get(origin)
+        if session is not None:
+            session.drop_idle()
+
     def close(self) -> None:
         """Close every session."""
         with self._lock:

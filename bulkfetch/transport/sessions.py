@@ -77,6 +77,11 @@ class _Adapter(HTTPAdapter):
             self._pool = super().get_connection_with_tls_context(*args, **kwargs)
         return self._pool
 
+    def drop_idle(self) -> None:
+        """Close the connections that no request is on."""
+        if self._pool is not None and self._pool.pool is not None:
+            self._pool.pool.drop()
+
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
         """Send a request, a plain one by a shorter way."""
         if not isinstance(request, Prepared) or not request.rendered:
@@ -220,6 +225,10 @@ class OriginSession:
     def keep_cookies(self, url: str, values: Sequence[str]) -> None:
         """Take cookies that came over another connection of this origin."""
         self._cookies.keep(url, values)
+
+    def drop_idle(self) -> None:
+        """Close the idle connections of a session that goes on."""
+        self._adapter.drop_idle()
 
     def close(self) -> None:
         """Close the idle connections."""
