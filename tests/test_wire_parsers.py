@@ -16,6 +16,7 @@ from bulkfetch.wire.body import ChunkedBody, SizedBody
 from bulkfetch.wire.buffers import SIZE
 from bulkfetch.wire.head import MOST_BYTES, parse_answer, read_common
 from bulkfetch.wire.mapping import map_error
+from bulkfetch.wire.shapes import Shapes
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -153,6 +154,72 @@ def test_any_bytes_are_an_answer_or_a_known_error(noise, in_status):
     with contextlib.suppress(errors.TransferError):
         parse_answer(raw + b"\r\n\r\n", 0.0)
     read_common(bytearray(raw), len(raw))
+
+
+def known(*texts):
+    """Return shapes that have been learnt from heads, each from the first time it came."""
+    shapes = Shapes(enough=0)
+    for text in texts:
+        read_common(bytearray(text.encode("latin-1")), len(text), shapes)
+    return shapes
+
+
+@pytest.mark.parametrize("text", [NGINX, APACHE, BUCKET, LOWER, UNCHANGED], ids=str.split)
+def test_heads_of_a_known_shape_are_told_by_it(text):
+    other = (
+        text.replace("10:05:29", "11:06:30").replace("10240", "7").replace("request-id: 0A", "request-id: é")
+    )
+    facts, _, end = known(text).read(bytearray(other.encode("latin-1")), len(other))
+    assert (facts.status, end) == (304 if text == UNCHANGED else 200, len(other))
+
+
+def test_no_shape_is_learnt_of_heads_whose_age_or_end_differs_each_time():
+    assert known(CDN).read(bytearray(CDN.encode()), len(CDN)) is None
+
+
+def test_a_shape_is_learnt_when_it_has_come_often_and_the_next_one_later():
+    raw, shapes = bytearray(NGINX.encode()), Shapes(enough=3)
+    learnt = []
+    for text in (NGINX, NGINX, NGINX, *[APACHE] * 6):
+        read_common(bytearray(text.encode()), len(text), shapes)
+        learnt.append(tuple(shapes.read(bytearray(t.encode()), len(t)) is not None for t in (NGINX, APACHE)))
+    assert learnt == [(False, False)] * 2 + [(True, False)] * 6 + [(True, True)]
+    assert shapes.read(raw, len(raw) - 1) is None
+
+
+@st.composite
+def alike(draw):
+    """Return a head of the usual kind and another that differs from it in a few places."""
+    lines = draw(st.lists(line, max_size=8))
+    changed = list(lines)
+    for at in draw(st.lists(st.integers(0, len(lines) - 1), max_size=3)) if lines else ():
+        name = changed[at].partition(":")[0]
+        changed[at] = draw(
+            line | st.builds(f"{name}:{{}}{{}}{{}}".format, spaces, st.sampled_from(VALUES), spaces)
+        )
+    ends = [*draw(st.tuples(first, first))]
+    return tuple(
+        "\r\n".join([begin, *rest, "", ""]) for begin, rest in zip(ends, (lines, changed), strict=True)
+    )
+
+
+@given(alike())
+@example(
+    (NGINX.replace("Server: nginx/1.22.1", "Vary: Cookie"), NGINX.replace("Server: nginx/1.22.1", "Vary: *"))
+)
+@example((NGINX, NGINX.replace("keep-alive", "close")))
+def test_a_known_shape_says_what_the_other_ways_say(texts):
+    text, other = texts
+    raw = bytearray(other.encode("latin-1"))
+    by_shape = read_common(raw, len(raw), known(text))
+    assert by_shape == read_common(raw, len(raw), Shapes())
+
+
+@given(st.sampled_from(USUAL), st.integers(0, 300), st.integers(0, 12), st.binary(max_size=4))
+def test_a_known_shape_says_what_the_other_ways_say_of_damaged_heads(text, at, drop, extra):
+    raw = text.encode()
+    raw = bytearray(raw[:at] + extra + raw[at + drop :] + b"\r\n\r\n")
+    assert read_common(raw, len(raw), known(text)) == read_common(raw, len(raw), Shapes())
 
 
 def test_the_short_way_keeps_to_the_limit():
