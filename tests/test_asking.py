@@ -329,7 +329,7 @@ def test_a_list_of_failures_is_fetched_again_with_its_bodies(server, tmp_path, g
     assert done.returncode == 0, done.stderr
     again = [(r.target, r.body, r.headers["Content-Type"]) for r in server.requests][3:]
     assert sorted(first) == sorted(again)
-    with sqlite3.connect(tmp_path / "out" / ".bulkfetch" / "journal.sqlite3") as journal:
+    with contextlib.closing(sqlite3.connect(tmp_path / "out" / ".bulkfetch" / "journal.sqlite3")) as journal:
         found = journal.execute("SELECT state, count(*) FROM entries GROUP BY state").fetchall()
     assert found == [("fetched", 3)]
 

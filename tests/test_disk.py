@@ -153,7 +153,7 @@ def test_a_journal_that_fills_the_disk_ends_the_run_with_a_summary(disks, server
     listed = disk.parent / "long.txt"
     listed.write_text("".join(f"{server.url('/a')}?{n:03000d}\n" for n in range(1500)))
     done = run("get", listed, "-d", disk / "out", "--layout", "{index}")
-    assert_stopped(done, "no space left")
+    assert_stopped(done, "o space left")  # who is hit first is chance
     *_, first, last = done.stderr.splitlines()
     assert first.split()[:2] == ["fetched", f"{len(finished(disk / 'out'))}"]
     assert last.startswith("stopped: cannot write ")

@@ -681,7 +681,7 @@ def test_a_stream_with_readline_alone():
         pytest.param("absent.txt", "there is no manifest .*absent.txt$", id="missing"),
         pytest.param(".", "the manifest .* is a folder$", id="folder"),
         pytest.param(
-            "a\x1b\x00", r"cannot read the manifest .*a\\x1b\\x00: embedded null", id="NUL in the name"
+            "a\x1b\x00", r"cannot read the manifest .*a\\x1b\\x00: .*embedded null", id="NUL in the name"
         ),
         pytest.param("x" * 300, "(cannot read the|there is no) manifest .*xxx", id="long name"),
     ],

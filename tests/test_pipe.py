@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -135,7 +136,7 @@ def test_killed_in_the_middle_then_run_again_fetches_only_the_rest(
 
 def _journalled(dest: Path) -> int:
     try:
-        with sqlite3.connect(dest / ".bulkfetch" / "journal.sqlite3") as database:
+        with contextlib.closing(sqlite3.connect(dest / ".bulkfetch" / "journal.sqlite3")) as database:
             return int(database.execute("SELECT max(offset) FROM parts").fetchone()[0] or 0)
     except sqlite3.Error:
         return 0
