@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,16 +17,22 @@ from bulkfetch.display import GuardedDisplay, LogFile, NullDisplay, make_display
 from bulkfetch.fetcher import Fetcher
 from bulkfetch.models import Entry, Failure, Outcome, Status
 
+
+def make_end(status: Status, number: int, **facts: Any) -> Outcome:
+    url, failure = f"https://h{number}.example/a", Failure("server", "an error")
+    entry = Entry((url,), size=facts["size"])
+    end = Outcome(entry, status, f"{number}.csv", url, key=bytes([number]), **facts)
+    return end._replace(failure=failure) if status is Status.FAILED else end
+
+
 ENDS = st.builds(
-    lambda status, number, size, received, warnings: Outcome(
-        Entry((f"https://h{number}.example/a",), size=size),
-        status, f"{number}.csv", f"https://h{number}.example/a", size=size, received=received,
-        warnings=warnings, key=bytes([number]), failure=Failure("server", "an error") if status is Status.FAILED else None,
-    ),
+    make_end,
     st.sampled_from([Status.FETCHED, Status.UNCHANGED, Status.SKIPPED, Status.FAILED]),
-    st.integers(0, 3), st.sampled_from([None, 0, 500]), st.sampled_from([0, 500]),
-    st.sampled_from([(), ("empty",)]),
-)  # fmt: skip
+    st.integers(0, 3),
+    size=st.sampled_from([None, 0, 500]),
+    received=st.sampled_from([0, 500]),
+    warnings=st.sampled_from([(), ("empty",)]),
+)
 KINDS = {
     "quiet": lambda stream: make_display("auto", stream, quiet=True),
     "log": lambda stream: make_display("log", stream),
@@ -37,7 +44,7 @@ KINDS = {
 
 
 def shown(kind: str, ends: list[Outcome], *, at_once: bool) -> list[str]:
-    """Return the texts written, without the moves of the cursor between them, which depend on the clock."""
+    """Return the texts written, sorted: tqdm draws the rows of a bar in any order."""
     stream = io.StringIO()
     display = KINDS[kind](stream)
     display.show(events.Planned(len(ends), 500, complete=True))
@@ -51,7 +58,7 @@ def shown(kind: str, ends: list[Outcome], *, at_once: bool) -> list[str]:
         display.refresh(float(second))
     display.close()
     assert display.error is None
-    return [text for text in re.split(r"[\r\n]|\x1b\[[A-Z]", stream.getvalue()) if text]
+    return sorted(text for text in re.split(r"[\r\n]|\x1b\[[A-Z]", stream.getvalue()) if text)
 
 
 @pytest.mark.parametrize("kind", KINDS)
