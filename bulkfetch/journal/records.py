@@ -47,12 +47,12 @@ def plain_values(outcome: Outcome, number: int, run: int, now: float) -> tuple[A
         entry, status, _, url, final_url, size, received, _, digest, etag, last_modified, mtime_ns,
         attempts, seconds, _, reason, _, _, fresh_until,
     ) = outcome  # fmt: skip
-    is_plain = status is _FETCHED and attempts == 1 and received == size and final_url == url
-    if not is_plain or reason or fresh_until is not None or _pack(entry, url):
+    if status is not _FETCHED or attempts != 1 or received != size or final_url != url or reason:
         return None
     return (
-        number, run, size, seconds, now, digest or NULL, NULL if etag is None else etag,
-        NULL if last_modified is None else last_modified, mtime_ns,
+        number, run, seconds, now, _pack(entry, url) or NULL, size, digest or NULL,
+        NULL if etag is None else etag, NULL if last_modified is None else last_modified, mtime_ns,
+        NULL if fresh_until is None else fresh_until,
     )  # fmt: skip
 
 
