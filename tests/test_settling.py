@@ -12,7 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkfetch.journal import FILE, Journal, PendingRow
+from bulkfetch.journal import FILE, Journal, PendingRow, schema
+from bulkfetch.journal.database import Database
+from bulkfetch.journal.records import pending_values
+from bulkfetch.journal.settling import settle_known
 from bulkfetch.models import Entry, Failure, Outcome, Status
 
 URL = "https://example.org/{}.csv"
@@ -124,3 +127,26 @@ def test_as_many_rows_as_outcomes(tmp_path, count):
         found = journal.find(keys)
     assert {(row.state, row.size) for row in found.values()} == {(Status.FETCHED, 20)}
     assert len(rows_of(tmp_path)) == len(found) == count
+
+
+@pytest.mark.parametrize(
+    ("planned", "odd", "ways"),
+    [(5, 0, ["short"]), (5, 2, ["short", "long"]), (4, 0, ["short", "long"])],
+    ids=["all came at once", "some did not", "one was planned by an earlier run"],
+)
+def test_what_came_at_once_takes_the_short_way(planned, odd, ways):
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        for table in schema.TABLES:
+            connection.execute(table)
+        database = Database(connection, Path())
+        rows = [make_pending(number, Entry((URL.format(0),))) for number in range(5)]
+        pending = [pending_values(row, row.key[0], int(row.key[0] < planned)) for row in rows]
+        database.write_many(schema.ADD_PENDING, pending)
+        said: list[str] = []
+        connection.set_trace_callback(said.append)
+        facts = [{**PLAIN, "attempts": 1 + (number < odd)} for number in range(5)]
+        ends = [make_outcome(number, Entry((URL.format(0),)), each) for number, each in enumerate(facts)]
+        settle_known(database, ends, {end.key: end.key[0] for end in ends}, 1, 7.0)
+        connection.set_trace_callback(None)
+    written = [text for text in said if text.startswith("INSERT")]
+    assert ["long" if "final_url = excluded.final_url" in text else "short" for text in written] == ways
