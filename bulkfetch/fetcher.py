@@ -7,7 +7,7 @@ import functools
 import os
 import threading
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from bulkfetch import events
 from bulkfetch.config import AUTO, FetchConfig
-from bulkfetch.display import Display, NullDisplay, skips_starts
+from bulkfetch.display import Display, NullDisplay, show_ends, skips_starts
 from bulkfetch.ending import Ending
 from bulkfetch.engine import ProcessEngine, ThreadEngine, Worker, count_processes
 from bulkfetch.errors import DiskFailed, DiskFull, UsageError
@@ -186,7 +186,8 @@ class Fetcher:
             scheduler=scheduler,
             summary=summary,
             stop=stop,
-            emit=self._emit if self._displays or self._on_event else None,
+            emit=self._emit,
+            tell_ends=self._tell_ends if self._displays or self._on_event else None,
             tells_starts=self._on_event is not None or not all(map(skips_starts, self._displays)),
             refresh=self._refresh,
             crew=crew,
@@ -266,6 +267,16 @@ class Fetcher:
     def _emit(self, event: Event) -> None:
         for display in self._displays:
             display.show(event)
+        self._tell_caller(event)
+
+    def _tell_ends(self, outcomes: Sequence[Outcome]) -> None:
+        for display in self._displays:
+            show_ends(display, outcomes)
+        if self._on_event is not None:
+            for outcome in outcomes:
+                self._tell_caller(events.Finished(outcome))
+
+    def _tell_caller(self, event: Event) -> None:
         if self._on_event is not None and self._error is None:
             try:
                 self._on_event(event)

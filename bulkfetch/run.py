@@ -65,7 +65,8 @@ class Run:
         scheduler: Scheduler,
         summary: Summary,
         stop: threading.Event,
-        emit: Callable[[Event], None] | None,
+        emit: Callable[[Event], None],
+        tell_ends: Callable[[Sequence[Outcome]], None] | None,
         tells_starts: bool,
         refresh: Callable[[float], None],
         crew: AutoLimit | None = None,
@@ -77,9 +78,9 @@ class Run:
         self._scheduler = scheduler
         self.summary = summary
         self._stop = stop
-        self._listens = emit is not None  # events that come for every file are made only if so
         self._tells_starts = tells_starts
-        self._emit = emit or _ignore
+        self._emit = emit
+        self._tell_ends = tell_ends  # None: nobody listens
         self._refresh = refresh
         self._crew = crew  # None: as many workers as configured
         self._comes_at_once = False  # what was started last: small files of a host that answers at once
@@ -434,9 +435,8 @@ class Run:
             for outcome in self._ledger.give_up():  # the next run finds their files and tells them
                 self.summary.count(outcome, -1)
             raise
-        if self._listens:
-            for outcome in outcomes:
-                self._emit(events.Finished(outcome))
+        if self._tell_ends is not None and outcomes:
+            self._tell_ends(outcomes)
         return outcomes
 
     # -- ends ------------------------------------------------------------------------------------
@@ -469,7 +469,3 @@ class Run:
         for origin in self._backlog.origins():
             while tasks := self._backlog.take(origin, _REFILL):
                 self._ledger.put_back(tasks)
-
-
-def _ignore(event: Event) -> None:
-    """Stand for the listeners when there are none."""

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from typing import Literal, TextIO
 
 from bulkfetch.display.closing import format_summary
-from bulkfetch.display.guard import Display, GuardedDisplay, NullDisplay, skips_starts
+from bulkfetch.display.guard import Display, GuardedDisplay, NullDisplay, show_ends, skips_starts
 from bulkfetch.display.jsonl import JsonDisplay
 from bulkfetch.display.log import LogDisplay
 from bulkfetch.display.logfile import LogFile
 
 __all__ = [
     "Display", "GuardedDisplay", "LogFile", "Mode", "NullDisplay",
-    "format_summary", "make_display", "skips_starts",
+    "format_summary", "make_display", "show_ends", "skips_starts",
 ]  # fmt: skip
 
 Mode = Literal["auto", "bar", "log", "json", "none"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Never, TextIO
 from weakref import WeakSet
@@ -20,6 +20,7 @@ from bulkfetch.display.layout import ASCII_LOOK, UNICODE_LOOK, Layout
 from bulkfetch.display.lines import Lines
 from bulkfetch.display.tally import Tally
 from bulkfetch.events import Event
+from bulkfetch.models import Outcome
 
 MOST_TRANSFERS = 5  # rows for single bodies
 FALLBACK = os.terminal_size((80, 24))
@@ -48,6 +49,11 @@ class BarDisplay:
         """Count `event` and keep its line."""
         self._tally.note(event)
         self._lines.note(event)
+
+    def show_ends(self, outcomes: Sequence[Outcome]) -> None:
+        """Count entries that have ended and keep their lines."""
+        self._tally.note_ends(outcomes)
+        self._lines.note_ends(outcomes)
 
     def refresh(self, now: float) -> None:
         """Draw all rows as they are now."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
-from bulkfetch.events import Event
+from bulkfetch.events import Event, Finished
+from bulkfetch.models import Outcome
 
 
 class Display(Protocol):
     """Shows events; one thread calls all three methods.
 
-    One with a true `skips_starts` need not be told that an attempt starts, which comes for every file.
+    One with a true `skips_starts` need not be told that an attempt starts, which comes for every file. One
+    with a method `show_ends` gets the outcomes of many entries at once there, in place of `Finished` events.
 
     Workers never touch a display, so a terminal that blocks (Ctrl-S, a stopped pipe) holds up the
     coordinator's drawing and nothing that is under way (K09).
@@ -35,6 +38,9 @@ class NullDisplay:
     def show(self, event: Event) -> None:
         """Ignore `event`."""
 
+    def show_ends(self, outcomes: Sequence[Outcome]) -> None:
+        """Ignore them."""
+
     def refresh(self, now: float) -> None:
         """Draw nothing."""
 
@@ -58,6 +64,13 @@ class GuardedDisplay:
         except Exception as exc:  # noqa: BLE001 - whatever a stream raises, the run is worth more than its display
             self._give_up(exc)
 
+    def show_ends(self, outcomes: Sequence[Outcome]) -> None:
+        """Pass outcomes on while the display works."""
+        try:
+            show_ends(self._display, outcomes)
+        except Exception as exc:  # noqa: BLE001 - as in show
+            self._give_up(exc)
+
     def refresh(self, now: float) -> None:
         """Draw while the display works, at most about ten times a second."""
         if self._drawn is not None and now - self._drawn < PACE:
@@ -79,6 +92,16 @@ class GuardedDisplay:
     def _give_up(self, exc: Exception) -> None:
         self.error = exc
         self._display = NullDisplay()
+
+
+def show_ends(display: Display, outcomes: Sequence[Outcome]) -> None:
+    """Have a display take note of entries that have ended: all at once if it can, or one by one."""
+    show_all = getattr(display, "show_ends", None)
+    if show_all is not None:
+        show_all(outcomes)
+        return
+    for outcome in outcomes:
+        display.show(Finished(outcome))
 
 
 def skips_starts(display: Display) -> bool:

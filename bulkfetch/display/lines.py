@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bulkfetch import events
@@ -13,6 +13,7 @@ from bulkfetch.safetext import clean
 
 NAME_LIMIT, REASON_LIMIT = 300, 500  # characters; the journal has the rest
 _OF_A_HOST = frozenset({"auth", "deferred", "host-down"})  # failures of entries that were not even asked for
+_FAILED = Status.FAILED  # looking it up is slow before Python 3.12
 _WARNINGS = {"empty": "the answer has no bytes"}
 _LEVELS = {"info": "note", "error": "error"}
 
@@ -26,7 +27,7 @@ class Lines:
         self._verbose = verbose > 0
         self._pending: list[str] = []
         self._wanted: dict[type[events.Event], Callable[[Any], None]] = {
-            events.Finished: self._finished,
+            events.Finished: lambda event: self._ended(event.outcome),
             events.LineRejected: self._line_rejected,
             events.Notice: self._notice,
         }
@@ -44,6 +45,12 @@ class Lines:
         write = self._wanted.get(type(event))
         if write is not None:
             write(event)
+
+    def note_ends(self, outcomes: Sequence[Outcome]) -> None:
+        """Keep the lines that entries deserve which have ended: of most of them none."""
+        for outcome in outcomes:
+            if self._verbose or outcome.warnings or outcome.status is _FAILED:
+                self._ended(outcome)
 
     def take(self, now: float) -> list[str]:
         """Return the lines to show now."""
@@ -64,8 +71,7 @@ class Lines:
     def _add(self, word: str, *rest: str) -> None:
         self._pending.append("  ".join((word, *filter(None, rest))))
 
-    def _finished(self, event: events.Finished) -> None:
-        outcome = event.outcome
+    def _ended(self, outcome: Outcome) -> None:
         if outcome.status is Status.FAILED:
             self._failed(outcome)
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TextIO
 
 from bulkfetch.display.layout import Layout, Look
@@ -9,6 +10,7 @@ from bulkfetch.display.lines import Lines
 from bulkfetch.display.output import write_lines
 from bulkfetch.display.tally import Tally
 from bulkfetch.events import Event
+from bulkfetch.models import Outcome
 
 FIRST, GROWTH, LONGEST = 1.0, 2.0, 30.0  # seconds from one progress line to the next
 
@@ -34,6 +36,12 @@ class LogDisplay:
         if self._progress:
             self._tally.note(event)
         self._lines.note(event)
+
+    def show_ends(self, outcomes: Sequence[Outcome]) -> None:
+        """Take note of entries that have ended."""
+        if self._progress:
+            self._tally.note_ends(outcomes)
+        self._lines.note_ends(outcomes)
 
     def refresh(self, now: float) -> None:
         """Write the lines that came up and the progress line when it is due."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TextIO, cast
 
 from bulkfetch.display.closing import format_summary
 from bulkfetch.display.log import LogDisplay
 from bulkfetch.display.output import write_lines
 from bulkfetch.events import Event, RunFinished, RunStarted
+from bulkfetch.models import Outcome
 from bulkfetch.safetext import clean
 
 
@@ -45,6 +46,10 @@ class LogFile:
             self._log.close()
             lines = format_summary(event.summary).splitlines()
             write_lines(self._stream, [f"run ended  {lines[0]}", *lines[1:]])
+
+    def show_ends(self, outcomes: Sequence[Outcome]) -> None:
+        """Take note of entries that have ended."""
+        self._log.show_ends(outcomes)
 
     def refresh(self, now: float) -> None:
         """Write the lines that came up."""

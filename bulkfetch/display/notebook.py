@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Never, TextIO
 
 from tqdm.notebook import tqdm_notebook
@@ -11,6 +12,7 @@ from bulkfetch.display.lines import Lines
 from bulkfetch.display.output import write_lines
 from bulkfetch.display.tally import Tally
 from bulkfetch.events import Event
+from bulkfetch.models import Outcome
 
 STEPS = 1000  # the widget counts thousandths, so a total that is not known yet needs no change of scale
 COLUMNS = 160
@@ -43,6 +45,11 @@ class NotebookDisplay:
         """Count `event` and keep its line."""
         self._tally.note(event)
         self._lines.note(event)
+
+    def show_ends(self, outcomes: Sequence[Outcome]) -> None:
+        """Count entries that have ended and keep their lines."""
+        self._tally.note_ends(outcomes)
+        self._lines.note_ends(outcomes)
 
     def refresh(self, now: float) -> None:
         """Draw the widget and write the lines that came up."""

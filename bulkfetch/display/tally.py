@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bulkfetch import events
-from bulkfetch.models import Status
+from bulkfetch.models import Outcome, Status
 
 WINDOW = 10.0  # seconds over which a rate is averaged
 STEP = 0.5  # seconds between samples
 COOLING_SHOWN = 1000  # origins noted as waiting between two looks
+# Looking them up is slow before Python 3.12.
+_FETCHED, _SKIPPED, _FAILED = Status.FETCHED, Status.SKIPPED, Status.FAILED
 
 
 class Speed:
@@ -70,7 +72,7 @@ class Tally:
         self._settled = 0  # declared bytes of entries that are done
         self._stored = 0  # bytes of files that are done
         self._actions: dict[type[events.Event], Callable[[Any], None]] = {
-            events.Finished: self._finished,
+            events.Finished: lambda event: self.note_ends([event.outcome]),
             events.Progress: self._progress,
             events.Planned: self._planned,
             events.Retrying: self._retrying,
@@ -83,6 +85,11 @@ class Tally:
         action = self._actions.get(type(event))
         if action is not None:
             action(event)
+
+    def note_ends(self, outcomes: Sequence[Outcome]) -> None:
+        """Count entries that have ended."""
+        for outcome in outcomes:
+            self._ended(outcome)
 
     @property
     def total(self) -> int | None:
@@ -111,15 +118,14 @@ class Tally:
         self._declared = event.size
         self.complete = event.complete
 
-    def _finished(self, event: events.Finished) -> None:
-        outcome = event.outcome
+    def _ended(self, outcome: Outcome) -> None:
         status = outcome.status
         self.done += 1
-        if status is Status.FAILED:
+        if status is _FAILED:
             self.failed += 1
-        elif status is Status.FETCHED:
+        elif status is _FETCHED:
             self._stored += outcome.size or 0
-        if status is not Status.SKIPPED:
+        if status is not _SKIPPED:
             self.worked += 1
         declared = outcome.entry.size
         if declared is None:
@@ -127,9 +133,7 @@ class Tally:
         else:
             self._settled += declared
         self.received += outcome.received
-        if (
-            self.transfers and status is not Status.SKIPPED
-        ):  # a line listed before shares its key with that one
+        if self.transfers and status is not _SKIPPED:  # a line listed before shares its key with that one
             transfer = self.transfers.pop(outcome.key, None)
             if transfer is not None:
                 self.received -= min(transfer.counted, outcome.received)

@@ -19,7 +19,7 @@ from bulkfetch.journal.database import Database
 from bulkfetch.journal.names import Names
 from bulkfetch.journal.opening import open_readable, open_scratch, open_writable
 from bulkfetch.journal.reading import Reading
-from bulkfetch.journal.records import finished_values, other_values, pending_values
+from bulkfetch.journal.records import pending_values
 from bulkfetch.journal.rows import (
     Answer,
     Interruption,
@@ -31,11 +31,11 @@ from bulkfetch.journal.rows import (
     parse_part,
     parse_row,
 )
-from bulkfetch.models import Outcome, PartInfo, Status
+from bulkfetch.journal.settling import FINISHED, settle, settle_known
+from bulkfetch.models import Outcome, PartInfo
 from bulkfetch.naming import collision_key
 from bulkfetch.safetext import redact_url
 
-_FINISHED = (Status.FETCHED, Status.UNCHANGED)
 _RUNS_KEPT = 1000
 _SHORT_RANGE = 16  # rows that are not worth a statement of their own
 _SETTLED_AFTER = 300.0  # seconds after which a system that offers no sync has long written everything
@@ -208,20 +208,16 @@ class Journal(Reading):
 
         An outcome without a key has no identity to be recorded under.
         """
-        now, run = self._now(), self.run
-        kept = [outcome for outcome in outcomes if outcome.key]
-        numbers = self._names.find_or_add([outcome.key for outcome in kept])
-        finished = [outcome for outcome in kept if outcome.status in _FINISHED]
-        checked = [outcome for outcome in finished if not outcome.final_url]
-        answered = finished if not checked else [outcome for outcome in finished if outcome.final_url]
-        for statement, some in ((schema.SETTLE_FINISHED, answered), (schema.SETTLE_CHECKED, checked)):
-            values = [finished_values(outcome, numbers[outcome.key], run, now) for outcome in some]
-            self._database.write_many(statement, values)
-        others = [outcome for outcome in kept if outcome.status not in _FINISHED]
-        values = [other_values(outcome, numbers[outcome.key], run, now) for outcome in others]
-        self._database.write_many(schema.SETTLE_OTHER, values)
-        if finished and self._has_parts:
-            self._database.write_many(schema.DROP_PARTS, [(outcome.key,) for outcome in finished])
+        now, kept = self._now(), [outcome for outcome in outcomes if outcome.key]
+        keys = [outcome.key for outcome in kept]
+        numbers = self._names.find(keys)
+        if len(numbers) == len(keys):
+            settle_known(self._database, kept, numbers, self.run, now)
+        else:
+            settle(self._database, kept, self._names.find_or_add(keys), self.run, now)
+        if self._has_parts:
+            finished = [(outcome.key,) for outcome in kept if outcome.status in FINISHED]
+            self._database.write_many(schema.DROP_PARTS, finished)
 
     def put_back(self, keys: Collection[bytes]) -> None:
         """Have pending entries, whose files are there, end as they did before this run."""

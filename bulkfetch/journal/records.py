@@ -11,12 +11,13 @@ from bulkfetch.checksums import ALGORITHMS, is_hex_digest
 from bulkfetch.errors import TransferError, UnsafePath
 from bulkfetch.journal.database import NULL
 from bulkfetch.journal.rows import PendingRow, size_of
-from bulkfetch.models import Entry, Outcome
+from bulkfetch.models import Entry, Outcome, Status
 from bulkfetch.naming import checked_path
 from bulkfetch.safetext import redact, redact_url
 
 # What another run may mend, though no further attempt of the same run would.
 _LATER = frozenset({"deadline", "deferred", "disk-full", "host-down", "login", "stopped"})
+_FETCHED = Status.FETCHED  # looking it up is slow before Python 3.12
 
 
 def pending_values(row: PendingRow, number: int, run: int) -> tuple[Any, ...]:
@@ -37,6 +38,21 @@ def finished_values(outcome: Outcome, number: int, run: int, now: float) -> tupl
         size, digest or NULL, NULL if etag is None else etag,
         NULL if last_modified is None else last_modified, mtime_ns, run,
         NULL if fresh_until is None else fresh_until, reason or NULL,
+    )  # fmt: skip
+
+
+def plain_values(outcome: Outcome, number: int, run: int, now: float) -> tuple[Any, ...] | None:
+    """Return the values of SETTLE_PLAIN; None where there is more to tell than that a file came at once."""
+    (
+        entry, status, _, url, final_url, size, received, _, digest, etag, last_modified, mtime_ns,
+        attempts, seconds, _, reason, _, _, fresh_until,
+    ) = outcome  # fmt: skip
+    if status is not _FETCHED or attempts != 1 or received != size or final_url != url or reason:
+        return None
+    return (
+        number, run, seconds, now, _pack(entry, url) or NULL, size, digest or NULL,
+        NULL if etag is None else etag, NULL if last_modified is None else last_modified, mtime_ns,
+        NULL if fresh_until is None else fresh_until,
     )  # fmt: skip
 
 

@@ -120,6 +120,20 @@ SETTLE_FINISHED = _upsert(
     f"{_RESULT} final_url {_FACTS} message",
     ", kind = NULL, status_code = NULL",
 )
+# The same where a row is as ADD_PENDING of this run left it, and a file came at once: a third less work.
+# Only for rows that are there, as what it would insert is no row of an entry.
+SETTLE_PLAIN = Many(
+    "INSERT INTO entries"
+    " (id, key, state, run, seconds, finished, entry, size, digest, etag, last_modified, mtime_ns,"
+    " fresh_until) VALUES ",
+    "(?, x'', '', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    " ON CONFLICT (id) DO UPDATE SET state = 'fetched', attempts = 1, received = excluded.size,"
+    " seconds = excluded.seconds, finished = excluded.finished, entry = excluded.entry, final_url = NULL,"
+    " size = excluded.size, digest = excluded.digest, etag = excluded.etag,"
+    " last_modified = excluded.last_modified, mtime_ns = excluded.mtime_ns, written = excluded.run,"
+    " fresh_until = excluded.fresh_until, message = NULL, kind = NULL, status_code = NULL"
+    " WHERE state = 'pending' AND run = excluded.run",
+)
 # No server was asked: what its last answer said holds for the same bytes, and for no others.
 SETTLE_CHECKED = _upsert(
     f"id key path url {_RESULT} final_url {_FACTS} message",
