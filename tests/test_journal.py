@@ -267,6 +267,20 @@ PLAN = st.tuples(st.just("plan"), st.integers(0, 7), st.integers(0, 4))
 OPERATIONS = st.lists(st.one_of(PLAN, st.just(("write",)), st.just(("reopen",))), max_size=40)
 
 
+def test_a_row_with_the_number_of_one_that_is_gone_is_found_after_a_crash(tmp_path):
+    with contextlib.closing(Journal.open(tmp_path)) as journal:
+        journal.begin_run()
+        journal.add_pending([pending(0), pending(1)])
+        journal.finish_run(clean=True, summary={})
+        journal.take_over(key_of(0), key_of(1))
+    for _ in range(2):
+        with contextlib.closing(Journal.open(tmp_path)) as journal:
+            journal.add_pending([pending(2)])
+    with contextlib.closing(Journal.open(tmp_path)) as journal:
+        assert set(journal.find([key_of(n) for n in range(3)])) == {key_of(0), key_of(2)}
+        assert sum(journal.counts().values()) == 2
+
+
 @settings(max_examples=60)
 @given(OPERATIONS)
 def test_names_agree_with_a_plain_dict(operations):
