@@ -22,7 +22,8 @@ TABLES = (
         final_url TEXT, received INTEGER, attempts INTEGER, seconds REAL, finished REAL,
         kind TEXT, status_code INTEGER, message TEXT, source TEXT, line INTEGER, entry TEXT,
         fresh_until INTEGER)""",
-    "CREATE TABLE IF NOT EXISTS names (hash INTEGER PRIMARY KEY, id INTEGER NOT NULL)",
+    # Not NOT NULL: SQLite would copy each page that a piece changes, in case a row of it were refused.
+    "CREATE TABLE IF NOT EXISTS names (hash INTEGER PRIMARY KEY, id INTEGER)",
     "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER)",
     """CREATE TABLE IF NOT EXISTS parts (
         key BLOB PRIMARY KEY, token TEXT NOT NULL, validator TEXT, total INTEGER,
