@@ -108,7 +108,7 @@ class Connection(HTTPConnection):
         if not stream.fill():
             raise http.client.RemoteDisconnected("closed unanswered")
         lease.reused = False
-        return read_common(stream.data, stream.end)
+        return read_common(stream.data, stream.end, stream.shapes)
 
     def begin_answer(self, here: bytes) -> Answer:
         """Return the answer to a plain request whose first bytes are `here`, its head read."""

@@ -16,6 +16,7 @@ from bulkfetch.watchdog import Lease
 from bulkfetch.wire.buffers import SIZE
 from bulkfetch.wire.head import MOST_BYTES, Answer, check_begin, find_end, parse_answer, read_common
 from bulkfetch.wire.mapping import map_error
+from bulkfetch.wire.shapes import Shapes
 
 _MOST_INTERIM = 20  # 1xx answers before the final one (faults B22, B23)
 _FOREVER = float("inf")
@@ -38,6 +39,7 @@ class Connection:
         "is_over",
         "lease",
         "peer",
+        "shapes",
         "sock",
         "start",
     )
@@ -49,6 +51,7 @@ class Connection:
         self.start = self.end = 0  # what is left in `data`
         self.is_over = False  # its end has been read; under TLS the socket may learn of it later
         self.broken: TransferError | None = None  # why nothing more will come
+        self.shapes = Shapes()
         self._idle_seconds = idle_seconds
         self._lent = _NOTHING
         self._readable = _make_look(sock)
@@ -88,7 +91,7 @@ class Connection:
         if not self.fill():
             raise ConnectionLost("the server closed the connection unanswered")
         self.lease.reused = False
-        common = read_common(self.data, self.end)
+        common = read_common(self.data, self.end, self.shapes)
         if common is None:
             return self._read_answer()
         answer, self.start = common

@@ -15,7 +15,7 @@ from bulkfetch.errors import NotHttp, ProtocolViolation
 from bulkfetch.headers import parse_date, parse_head, read_lifetime
 from bulkfetch.models import Head
 from bulkfetch.safetext import clean
-from bulkfetch.wire.shapes import DATE, ETAG, LENGTH, TEXT, Facts, Shapes, Values
+from bulkfetch.wire.shapes import ANY, DATE, ETAG, LENGTH, READ, TOKEN, Facts, Shapes, Values
 
 MOST_BYTES = 64 * 1024  # of one head (fault B29)
 MOST_FIELDS = 100  # lines
@@ -23,17 +23,11 @@ _OWS = " \t"
 _BEGIN = b"HTTP/1."
 _END = re.compile(rb"\n\r?\n")
 _STATUS_LINE = re.compile(r"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: (.*))?")
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
-_FIELD = re.compile(rf"({_TOKEN}+):[ \t]*(.*)", re.DOTALL)
+_FIELD = re.compile(rf"({TOKEN}+):[ \t]*(.*)", re.DOTALL)
 
-_READ = (
-    "date|content-|last-modified|etag|connection|transfer-encoding|location|retry-after|set-cookie"
-    r"|accept-ranges|ratelimit|x-rate|cache-control|expires|age:|vary:[^\r]*\*"
-)
-_ANY = rf"{_TOKEN}++:{TEXT}"
 _LINES = (
     # Settles most of what nobody reads by its first letter.
-    rf"(?![CDELRTcdelrt]|[Ss][Ee][Tt]|[Xx]-[Rr]|(?i:accept-ranges|age:|vary:[^\r]*\*)){_ANY}",
+    rf"(?![CDELRTcdelrt]|[Ss][Ee][Tt]|[Xx]-[Rr]|(?i:accept-ranges|age:|vary:[^\r]*\*)){ANY}",
     rf"[Dd]ate:(?(2)(?!)) *+({DATE})[ \t]*+",  # (?(2)(?!)): no second one here
     rf"[Cc]ontent-[Ll]ength:(?(3)(?!)) *+({LENGTH})[ \t]*+",
     rf"[Ll]ast-[Mm]odified:(?(4)(?!)) *+({DATE})[ \t]*+",
@@ -44,15 +38,13 @@ _LINES = (
     rf"[Ee]xpires:(?(9)(?!)) *+({DATE})[ \t]*+",
     r"[Aa]ge:(?(10)(?!)) *+([0-9]{1,9})[ \t]*+",
     r"[Cc]onnection: *+[Kk]eep-[Aa]live[ \t]*+",
-    rf"(?!(?i:{_READ})){_ANY}",
+    rf"(?!(?i:{READ})){ANY}",
 )
-_NOBODYS = re.compile(rf"(?!(?i:{_READ}|vary:)){_ANY}".encode("ascii"))  # whatever its value
 _ANY_LINES = rf"(?:(?:{'|'.join(_LINES)})\r\n){{0,{MOST_FIELDS}}}+"
 _COMMON = re.compile(
     rf"HTTP/1\.1 (?:200 OK|(304) Not Modified)\r\n{_ANY_LINES}\r\n".encode("ascii"),
 )
 
-_SHAPES = Shapes()
 _new = tuple.__new__  # one for every file, made in a quarter of the time
 
 
@@ -64,8 +56,11 @@ class Answer(NamedTuple):
     cookies: tuple[str, ...] = ()  # Set-Cookie values, as received
 
 
-def read_common(data: bytearray, end: int, shapes: Shapes = _SHAPES) -> tuple[Answer, int] | None:
-    """Return the answer at the start of `data` and where its body begins; None: not of the usual kind."""
+def read_common(data: bytearray, end: int, shapes: Shapes) -> tuple[Answer, int] | None:
+    """Return the answer at the start of `data` and where its body begins; None: not of the usual kind.
+
+    `shapes` are of those that came over the same connection.
+    """
     end = min(end, MOST_BYTES)
     known = shapes.read(data, end)
     if known is not None:
@@ -84,7 +79,7 @@ def read_common(data: bytearray, end: int, shapes: Shapes = _SHAPES) -> tuple[An
     content_type = "" if kind is None else str(kind, "ascii").lower()
     facts = Facts(status, reason, content_type, ranges is not None, lifetime)
     if expires is None and age is None:  # else each head says something else
-        shapes.note(match[0], facts, _NOBODYS.match)
+        shapes.note(match[0], facts)
     return _answer(facts, (sent, length, modified, etag), 0.0 if age is None else float(age)), match.end()
 
 
