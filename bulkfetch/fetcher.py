@@ -61,7 +61,7 @@ class Fetcher:
     Raises:
         DestinationLocked: another run holds the destination (on entering).
         UsageError: the configuration cannot be carried out (on entering).
-        DiskFull: there is no room for the journal (on entering).
+        DiskFailed: the journal cannot be written (on entering, or from the iterator).
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class Fetcher:
             summary=summary,
             stop=stop,
             emit=self._emit,
-            tell_ends=self._tell_ends if self._displays or self._on_event else None,
+            tell_ends=self._tell_ends,
             tells_starts=self._on_event is not None or not all(map(skips_starts, self._displays)),
             refresh=self._refresh,
             crew=crew,

@@ -324,7 +324,8 @@ class _Batch:
         if policy == "verify" and declares(entry):
             return task._replace(check=declared(entry, "verified"), replace=True)
         if policy == "fail":
-            return self._refuse(entry, to_failure(DestinationTaken("a file is already there")), task.key)
+            failure = to_failure(DestinationTaken("a file is already there"))
+            return self._refuse(entry, failure, task.key)._replace(path=task.path)
         return self._skip(entry, task.key, task.path, "a file is already there")
 
     def _task(self, entry: Entry, key: bytes, path: str) -> Task:

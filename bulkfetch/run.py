@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -66,7 +67,7 @@ class Run:
         summary: Summary,
         stop: threading.Event,
         emit: Callable[[Event], None],
-        tell_ends: Callable[[Sequence[Outcome]], None] | None,
+        tell_ends: Callable[[Sequence[Outcome]], None],
         tells_starts: bool,
         refresh: Callable[[float], None],
         crew: AutoLimit | None = None,
@@ -80,7 +81,7 @@ class Run:
         self._stop = stop
         self._tells_starts = tells_starts
         self._emit = emit
-        self._tell_ends = tell_ends  # None: nobody listens
+        self._tell_ends = tell_ends
         self._refresh = refresh
         self._crew = crew  # None: as many workers as configured
         self._comes_at_once = False  # what was started last: small files of a host that answers at once
@@ -115,13 +116,11 @@ class Run:
         self._end = started + self._config.deadline if self._config.deadline else float("inf")
         intake.start()
         try:
-            while not self._stop.is_set():
-                self._read()
-                self._start_tasks()
-                yield from self._flush()
-                if self._is_complete():
-                    break
-                self._wait()
+            try:
+                yield from self._go_through()
+            except DiskFailed:
+                yield from self._save()
+                raise
             self._let_go()
             yield from self._flush(now=True)
             all_read = intake.is_done and self._broken is None
@@ -132,6 +131,22 @@ class Run:
             self._stop.set()
             if os.getpid() == owner:  # a forked child has no workers, nor is the journal its own (fault K11)
                 self._wind_up(started)
+
+    def _go_through(self) -> Iterator[Outcome]:
+        while not self._stop.is_set():
+            self._read()
+            self._start_tasks()
+            yield from self._flush()
+            if self._is_complete():
+                break
+            self._wait()
+
+    def _save(self) -> Iterator[Outcome]:
+        """Put on record what is done, where the journal takes it again: a disk may have room by now."""
+        self._stop.set()
+        self._let_go()
+        with contextlib.suppress(DiskFailed):
+            yield from self._write()
 
     def stop(self, reason: str) -> None:
         """End the run early; what is under way is let go and stays resumable."""
@@ -435,7 +450,7 @@ class Run:
             for outcome in self._ledger.give_up():  # the next run finds their files and tells them
                 self.summary.count(outcome, -1)
             raise
-        if self._tell_ends is not None and outcomes:
+        if outcomes:
             self._tell_ends(outcomes)
         return outcomes
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,8 @@ from harness.corpus import STATE, final_files, finished, part_sizes, parts
 from harness.process import end_all, run, start
 
 import bulkfetch
-from bulkfetch.errors import DestinationLocked
+from bulkfetch import FetchConfig, Fetcher, events
+from bulkfetch.errors import DestinationLocked, DiskFailed
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX locks")
 
@@ -315,3 +317,33 @@ def test_a_forked_child_leaves_the_run_to_its_parent(tmp_path, urls, how, code):
     assert_whole(tmp_path)
     with bulkfetch.Fetcher(bulkfetch.FetchConfig(dest=tmp_path)) as fetcher:
         assert {outcome.reason for outcome in fetcher.run(urls)} == {"already fetched"}
+
+
+def test_what_is_recorded_after_another_program_let_go_of_the_journal_is_yielded_too(server, tmp_path):
+    for number in range(400):
+        server.add(f"/{number}", body=b"x")
+    told, held = [], []
+
+    def hold():
+        other = sqlite3.connect(
+            tmp_path / ".bulkfetch" / "journal.sqlite3", isolation_level=None, check_same_thread=False
+        )
+        other.execute("BEGIN IMMEDIATE")
+        held.append(threading.Timer(6.0, other.close))  # the run gives up after five seconds
+        held[0].start()
+
+    def note(event):
+        if isinstance(event, events.Finished):
+            told.append(event.outcome)
+            if len(told) > 100 and not held:
+                hold()
+
+    yielded = []
+    with (
+        Fetcher(FetchConfig(dest=tmp_path, jobs=4), on_event=note) as fetcher,
+        pytest.raises(DiskFailed, match="another program holds the journal"),
+    ):
+        yielded.extend(fetcher.run([server.url(f"/{number}") for number in range(400)]))
+    held[0].join()
+    assert yielded == told
+    assert fetcher.summary.fetched == len(told) < 400

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -67,30 +66,86 @@ def test_many_at_once_look_as_one_by_one(kind, ends):
     assert shown(kind, ends, at_once=True) == shown(kind, ends, at_once=False)
 
 
-@pytest.mark.parametrize("name", ["show", "show_ends"])
-def test_an_error_while_ends_are_shown_turns_the_display_off(name):
-    told = []
+class Listener:
+    """A display of one method, that keeps what it is told."""
 
-    def fail(_):
-        told.append(name)
+    def __init__(self, then=lambda: None):
+        self.told = []
+        self.then = then
+
+    def show(self, event):
+        self.told.append(event)
+        self.then()
+
+    def refresh(self, _now):
+        """Draw nothing."""
+
+    def close(self):
+        """Have nothing to close."""
+
+
+class EndListener(Listener):
+    """One that is told of many ends at once."""
+
+    def show(self, event):
+        super().show(event)
+
+    def show_ends(self, outcomes):
+        self.told.append(list(outcomes))
+        self.then()
+
+
+class Narrower(EndListener):
+    """One that shows events in another way than the class it is made from."""
+
+    def show(self, event):
+        self.told.append(type(event))
+
+
+class Wrapper:
+    """One that hands on what it does not do itself."""
+
+    def __init__(self, display):
+        self.display = display
+
+    def show(self, event):
+        self.display.show(event)
+
+    def __getattr__(self, name):
+        return getattr(self.display, name)
+
+
+END = Outcome(Entry(("https://h.example/a",)), Status.FETCHED)
+
+
+def test_who_shows_events_in_a_way_of_its_own_gets_every_end_as_an_event():
+    narrower, wrapped = Narrower(), EndListener()
+    for display in (narrower, Wrapper(wrapped)):
+        show_ends(display, [END, END])
+    assert narrower.told == [events.Finished] * 2
+    assert wrapped.told == [events.Finished(END)] * 2
+
+
+@pytest.mark.parametrize("kind", [Listener, EndListener])
+def test_an_error_while_ends_are_shown_turns_the_display_off(kind):
+    def fail():
         raise RuntimeError("a bug")
 
-    display = GuardedDisplay(SimpleNamespace(**{name: fail}, refresh=print, close=print))
-    outcome = Outcome(Entry(("https://h.example/a",)), Status.FETCHED)
+    listener = kind(fail)
+    display = GuardedDisplay(listener)
     for _ in range(2):
-        show_ends(display, [outcome, outcome])
-    assert (told, type(display.error)) == ([name], RuntimeError)
+        show_ends(display, [END, END])
+    assert (len(listener.told), type(display.error)) == (1, RuntimeError)
 
 
 def test_the_callback_gets_every_end_beside_a_display_that_gets_them_all(server, tmp_path):
     urls = [server.url(f"/{number}") for number in range(20)]
     for number in range(20):
         server.add(f"/{number}", body=b"x")
-    told, seen = [], []
-    display = SimpleNamespace(show=seen.append, show_ends=seen.extend, refresh=bool, close=bool)
+    told, display = [], EndListener()
     config = FetchConfig(dest=tmp_path)
     with Fetcher(config, displays=[display, NullDisplay()], on_event=told.append) as fetcher:
         outcomes = list(fetcher.run(urls))
     assert [event.outcome for event in told if isinstance(event, events.Finished)] == outcomes
-    assert [one for one in seen if isinstance(one, Outcome)] == outcomes
-    assert not any(isinstance(one, events.Finished) for one in seen)
+    assert [end for one in display.told if isinstance(one, list) for end in one] == outcomes
+    assert not any(isinstance(one, events.Finished) for one in display.told)

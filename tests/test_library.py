@@ -462,3 +462,11 @@ def test_an_iterable_that_fails_costs_no_outcome_of_what_it_gave(urls: list[str]
         told.extend(bulkfetch.fetch(some(), dest=tmp_path))
     assert len(told) == 20
     assert_whole(tmp_path)
+
+
+def test_existing_fail_says_which_file_is_in_the_way(server, tmp_path):
+    server.add("/a.bin", body=b"new")
+    (tmp_path / "a.bin").write_bytes(b"old")
+    [outcome] = bulkfetch.fetch([server.url("/a.bin")], dest=tmp_path, existing="fail")
+    assert (outcome.path, outcome.failure.kind) == ("a.bin", "exists")
+    assert (tmp_path / "a.bin").read_bytes() == b"old"

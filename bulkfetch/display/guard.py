@@ -10,10 +10,11 @@ from bulkfetch.models import Outcome
 
 
 class Display(Protocol):
-    """Shows events; one thread calls all three methods.
+    """Shows events; one thread calls all methods.
 
     One with a true `skips_starts` need not be told that an attempt starts, which comes for every file. One
-    with a method `show_ends` gets the outcomes of many entries at once there, in place of `Finished` events.
+    whose class defines `show_ends` beside `show` gets the outcomes of many entries at once there, in place
+    of `Finished` events.
 
     Workers never touch a display, so a terminal that blocks (Ctrl-S, a stopped pipe) holds up the
     coordinator's drawing and nothing that is under way (K09).
@@ -96,9 +97,9 @@ class GuardedDisplay:
 
 def show_ends(display: Display, outcomes: Sequence[Outcome]) -> None:
     """Have a display take note of entries that have ended: all at once if it can, or one by one."""
-    show_all = getattr(display, "show_ends", None)
-    if show_all is not None:
-        show_all(outcomes)
+    kind = next((one for one in type(display).__mro__ if "show" in vars(one)), object)
+    if "show_ends" in vars(kind):  # else it is not meant for what this one shows
+        display.show_ends(outcomes)  # type: ignore[attr-defined]
         return
     for outcome in outcomes:
         display.show(Finished(outcome))

@@ -49,7 +49,7 @@ class Lines:
     def note_ends(self, outcomes: Sequence[Outcome]) -> None:
         """Keep the lines that entries deserve which have ended: of most of them none."""
         for outcome in outcomes:
-            if self._verbose or outcome.warnings or outcome.status is _FAILED:
+            if self._verbose or outcome.warnings or outcome.status is _FAILED:  # else a call for each file
                 self._ended(outcome)
 
     def take(self, now: float) -> list[str]:
@@ -72,7 +72,7 @@ class Lines:
         self._pending.append("  ".join((word, *filter(None, rest))))
 
     def _ended(self, outcome: Outcome) -> None:
-        if outcome.status is Status.FAILED:
+        if outcome.status is _FAILED:
             self._failed(outcome)
             return
         if outcome.warnings and not self._quiet:

@@ -72,7 +72,7 @@ class Tally:
         self._settled = 0  # declared bytes of entries that are done
         self._stored = 0  # bytes of files that are done
         self._actions: dict[type[events.Event], Callable[[Any], None]] = {
-            events.Finished: lambda event: self.note_ends([event.outcome]),
+            events.Finished: lambda event: self._ended(event.outcome),
             events.Progress: self._progress,
             events.Planned: self._planned,
             events.Retrying: self._retrying,

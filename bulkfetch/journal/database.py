@@ -45,6 +45,11 @@ class Database:
         self.has_failed = False  # something may be missing from the file
         connection.text_factory = str  # a third of what reading a row costs in any other way
 
+    @property
+    def changes(self) -> int:
+        """Rows inserted, updated or deleted so far."""
+        return self._connection.total_changes
+
     def fetch(self, sql: str, values: Values = ()) -> list[Values]:
         """Return all rows of a query."""
         return self._attempt(lambda: self._fetch(sql, values))

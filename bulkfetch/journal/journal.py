@@ -211,7 +211,7 @@ class Journal(Reading):
         now, kept = self._now(), [outcome for outcome in outcomes if outcome.key]
         keys = [outcome.key for outcome in kept]
         numbers = self._names.find(keys)
-        if len(numbers) == len(keys):
+        if len(numbers) == len(keys):  # not so if one has none yet, or is there twice
             settle_known(self._database, kept, numbers, self.run, now)
         else:
             settle(self._database, kept, self._names.find_or_add(keys), self.run, now)

@@ -24,7 +24,7 @@ _MOST_WAITING = 8 * _WAITING
 _MOST_WRITTEN = 2 * _WAITING
 _SHARE = 64  # of the rows; the larger the index, the more of its pages a piece of it would touch
 _AT_ONCE = 4096
-_LAST = 1 << 48  # no journal has more rows, unless it was edited
+_MOST_ROWS = 1 << 48  # more are there only in a journal that was edited
 _NAMED = "named"  # in `meta`: the highest row whose names are written
 
 
@@ -138,7 +138,7 @@ class Names:
         self._last = fetch("SELECT coalesce(max(id), 0) FROM entries")[0][0]
         named = fetch("SELECT value FROM meta WHERE name = ?", (_NAMED,))
         if named and isinstance(named[0][0], int):
-            self._named = max(0, min(named[0][0], _LAST))
+            self._named = max(0, min(named[0][0], _MOST_ROWS))
             self._last = max(self._last, self._named)  # the highest of them may be gone: its number too
         self._is_ours = not fetch("SELECT 1 FROM names LIMIT 1")
         for number, key, path, owns in fetch(schema.UNNAMED, (self._named,)):

@@ -22,8 +22,7 @@ TABLES = (
         final_url TEXT, received INTEGER, attempts INTEGER, seconds REAL, finished REAL,
         kind TEXT, status_code INTEGER, message TEXT, source TEXT, line INTEGER, entry TEXT,
         fresh_until INTEGER)""",
-    # Not NOT NULL: SQLite would copy each page that a piece changes, in case a row of it were refused.
-    "CREATE TABLE IF NOT EXISTS names (hash INTEGER PRIMARY KEY, id INTEGER)",
+    "CREATE TABLE IF NOT EXISTS names (hash INTEGER PRIMARY KEY, id INTEGER NOT NULL)",
     "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER)",
     """CREATE TABLE IF NOT EXISTS parts (
         key BLOB PRIMARY KEY, token TEXT NOT NULL, validator TEXT, total INTEGER,
@@ -122,7 +121,8 @@ SETTLE_FINISHED = _upsert(
     ", kind = NULL, status_code = NULL",
 )
 # The same where a row is as ADD_PENDING of this run left it, and a file came at once: a third less work.
-# Only for rows that are there, as what it would insert is no row of an entry.
+# Only for rows that are there, as what it would insert is no row of an entry: they are, as the planner
+# commits them before their tasks start, and who deletes one has its number forgotten.
 SETTLE_PLAIN = Many(
     "INSERT INTO entries"
     " (id, key, state, run, seconds, finished, entry, size, digest, etag, last_modified, mtime_ns,"

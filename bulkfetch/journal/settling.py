@@ -45,10 +45,6 @@ def settle(database: Database, outcomes: Sequence[Outcome], numbers: Numbers, ru
 
 def _settle_plain(database: Database, rows: Sequence[Sequence[object]]) -> bool:
     """Write rows of SETTLE_PLAIN; False where one of them was not as this run had added it."""
-    before = _count_changes(database)
+    before = database.changes
     database.write_many(schema.SETTLE_PLAIN, rows)
-    return _count_changes(database) - before == len(rows)
-
-
-def _count_changes(database: Database) -> int:
-    return int(database.fetch("SELECT total_changes()")[0][0])
+    return database.changes - before == len(rows)

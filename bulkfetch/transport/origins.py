@@ -160,6 +160,8 @@ class Transport:
             session = self._sessions.get(origin)
         if session is not None:
             session.drop_idle()
+        if self._unnamed is not self:
+            self._unnamed.drop_idle(origin)
 
     def close(self) -> None:
         """Close every session."""

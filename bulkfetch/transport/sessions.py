@@ -79,8 +79,9 @@ class _Adapter(HTTPAdapter):
 
     def drop_idle(self) -> None:
         """Close the connections that no request is on."""
-        if self._pool is not None and self._pool.pool is not None:
-            self._pool.pool.drop()
+        idle = self._pool and self._pool.pool  # another thread may close it meanwhile
+        if idle is not None:
+            idle.drop()
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
         """Send a request, a plain one by a shorter way."""
