@@ -123,18 +123,13 @@ SETTLE_FINISHED = _upsert(
 # The same where a row is as ADD_PENDING of this run left it, and a file came at once: a third less work.
 # Only for rows that are there, as what it would insert is no row of an entry: they are, as the planner
 # commits them before their tasks start, and who deletes one has its number forgotten.
-SETTLE_PLAIN = Many(
-    "INSERT INTO entries"
-    " (id, key, state, run, seconds, finished, entry, size, digest, etag, last_modified, mtime_ns,"
-    " fresh_until) VALUES ",
-    "(?, x'', '', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    " ON CONFLICT (id) DO UPDATE SET state = 'fetched', attempts = 1, received = excluded.size,"
-    " seconds = excluded.seconds, finished = excluded.finished, entry = excluded.entry, final_url = NULL,"
-    " size = excluded.size, digest = excluded.digest, etag = excluded.etag,"
-    " last_modified = excluded.last_modified, mtime_ns = excluded.mtime_ns, written = excluded.run,"
-    " fresh_until = excluded.fresh_until, message = NULL, kind = NULL, status_code = NULL"
-    " WHERE state = 'pending' AND run = excluded.run",
-)
+_OF_PLAIN = "seconds finished entry size digest etag last_modified mtime_ns fresh_until"
+SETTLE_PLAIN = _upsert(
+    f"key state id run {_OF_PLAIN}",
+    _OF_PLAIN,
+    ", state = 'fetched', attempts = 1, received = excluded.size, written = excluded.run, final_url = NULL,"
+    " message = NULL, kind = NULL, status_code = NULL WHERE state = 'pending' AND run = excluded.run",
+)._replace(row=f"(x'', ''{', ?' * 11})")
 # No server was asked: what its last answer said holds for the same bytes, and for no others.
 SETTLE_CHECKED = _upsert(
     f"id key path url {_RESULT} final_url {_FACTS} message",

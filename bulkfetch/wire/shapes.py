@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from bulkfetch.expressions import late
+
 TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 DATE = "[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
 LENGTH = "[0-9]{1,18}"
@@ -20,7 +22,7 @@ READ = (
 )
 _TEXT = r"[\t\x20-\x7e\x80-\xff]*+"
 ANY = rf"{TOKEN}++:{_TEXT}"
-_NOBODYS = re.compile(rf"(?!(?i:{READ}|vary:)){ANY}".encode("ascii"))  # nobody reads it, whatever its value
+_NOBODYS = late(rf"(?!(?i:{READ}|vary:)){ANY}".encode("ascii"))  # nobody reads it, whatever its value
 _VALUES = {  # what may differ from head to head, and its group
     b"date": ("date", DATE),
     b"content-length": ("length", LENGTH),
